@@ -1,0 +1,1 @@
+"""Joining models: structure inside a decoder, co-activation graphs, Gromov-Wasserstein, teacher caches."""

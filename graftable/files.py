@@ -1,0 +1,85 @@
+"""Files that are either whole or absent: write to a temporary name beside the target, flush, fsync, rename."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from graftable.errors import DataError
+
+__all__ = ["atomic_path", "remove_stale_parts", "write_bytes", "write_text"]
+
+PART_SUFFIX = ".part"
+
+
+@contextlib.contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``target``; on success it is fsynced and renamed over ``target``.
+
+    A crash at any moment leaves the old file, or the new one, never a mixture. If the block raises,
+    the temporary file is removed and ``target`` is as it was.
+
+    Args:
+        target: The file to create or replace. Its folder is created if it is absent.
+
+    Raises:
+        DataError: If the folder cannot be created or written.
+
+    Example:
+        >>> folder = tempfile.mkdtemp()
+        >>> with atomic_path(Path(folder) / "a.txt") as part:
+        ...     _ = part.write_text("whole")
+        >>> (Path(folder) / "a.txt").read_text()
+        'whole'
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART_SUFFIX, dir=target.parent)
+        os.close(handle)
+        # mkstemp makes private files; what users share gets the permissions an ordinary open() would give
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({error.strerror}); choose a folder that you may write to.") from error
+    part = Path(name)
+    try:
+        yield part
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, target)
+        fsync_folder(target.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename durable; a no-op where folders cannot be opened (Windows)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_bytes(target: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_path(target) as part:
+        part.write_bytes(content)
+
+
+def write_text(target: str | os.PathLike[str], content: str) -> None:
+    """Write a whole UTF-8 text file atomically."""
+    write_bytes(target, content.encode("utf-8"))
+
+
+def remove_stale_parts(folder: str | os.PathLike[str]) -> list[Path]:
+    """Delete temporary files that a killed process left in ``folder``; returns what was deleted."""
+    stale = sorted(Path(folder).glob(f".*{PART_SUFFIX}"))
+    for part in stale:
+        part.unlink(missing_ok=True)
+    return stale

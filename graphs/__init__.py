@@ -1,0 +1,1 @@
+"""Graphs as data: generation, metrics, families, conversion, a bundled corpus; a graph is a PyG ``Data``."""

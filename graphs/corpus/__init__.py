@@ -1,0 +1,1 @@
+"""The bundled corpus: subgraphs of real networks and procedural families as graph records."""

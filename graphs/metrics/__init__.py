@@ -1,0 +1,1 @@
+"""How far generated graphs are from real ones: MMD, validity, controllability."""

@@ -1,0 +1,1 @@
+"""One LightningModule per system, one file each; `pretrained/` holds the weights that ship."""

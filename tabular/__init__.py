@@ -1,0 +1,1 @@
+"""Tables as data: schema, rule language, compiler, constraint layer, finisher, generators, reports."""
