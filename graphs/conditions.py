@@ -158,9 +158,9 @@ class Condition:
         Example:
             >>> Condition(text="a tree", domain="tree").merged(Condition(num_nodes=20)).num_nodes
             20
-            >>> Condition(num_nodes=30).merged(Condition(num_nodes=20))
+            >>> Condition(domain="tree").merged(Condition(domain="bio"), ("one", "two"))
             Traceback (most recent call last):
-            graftable.errors.PromptError: the prompt asks for 30 nodes, but the options ask for 20 nodes; keep one of them.
+            graftable.errors.PromptError: one asks for the domain "tree", but two asks for the domain "bio"; keep one of them.
         """
 
         def one(mine: Any, theirs: Any, words: str, name: str = "") -> Any:
