@@ -1,0 +1,192 @@
+"""What each command takes. Only argparse, so that every ``--help`` but the training verbs' answers at once."""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from graftable.errors import ConfigError
+
+__all__ = ["COMMANDS", "GRAPH_ATTRIBUTES", "TRAINING_VERBS", "Command", "SentenceArgumentParser", "build_parser"]
+
+TRAINING_VERBS = {
+    "fit": "train a model: graftable fit --config lggm_debug",
+    "validate": "measure a checkpoint on the validation data",
+    "test": "measure a checkpoint on the test data",
+    "predict": "write a model's output for a data set as records",
+}
+
+# the same names as graftable.graphs.attributes.ATTRIBUTES, which cannot be imported here without torch; a test compares them
+GRAPH_ATTRIBUTES = (
+    "mean_degree",
+    "clustering",
+    "transitivity",
+    "degree_gini",
+    "assortativity",
+    "modularity",
+    "components",
+    "diameter",
+)
+
+
+class SentenceArgumentParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one sentence with the nearest valid word, and which takes no abbreviations."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ConfigError that says what to do."""
+        sentence = message.strip().removesuffix(".").replace("argument ", "", 1)
+        words = sentence.removeprefix("unrecognized arguments: ").split()
+        if sentence.startswith("unrecognized arguments") and words[0].startswith("-"):
+            options = [option for action in self._actions for option in action.option_strings]
+            raise ConfigError(
+                f"there is no option `{words[0]}`.{_nearest(words[0], options)} `{self.prog} --help` lists them."
+            )
+        raise ConfigError(f"{sentence}; `{self.prog} --help` shows what it takes.")
+
+    def parse_args(self, args: object = None, namespace: object = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse; an unknown option is reported by the command that lacks it, not by the root."""
+        parsed, unknown = self.parse_known_args(args, namespace)  # type: ignore[call-overload]
+        if unknown:
+            getattr(parsed, "parser", self).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed  # type: ignore[no-any-return]
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word.partition("=")[0], known, n=1)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the module whose ``run(namespace) -> exit code`` does it, one line of help, and its arguments."""
+
+    module: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def finite(text: str) -> float:
+    """A number that is neither NaN nor infinite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"found {text}, expected a finite number")
+    return value
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """A converter for whole numbers from ``minimum`` on."""
+
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least {minimum}")
+        return value
+
+    return whole_number
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", help='what to draw, such as "a power grid of 300 buses"')
+    parser.add_argument("-n", "--count", type=at_least(1), default=1, help="how many graphs (default 1)")
+    parser.add_argument("--out", default="generated", metavar="FOLDER", help="folder to write to (default generated/)")
+    parser.add_argument("--num-nodes", type=at_least(1), metavar="N", help="exact number of nodes")
+    parser.add_argument("--domain", help="domain to imitate, such as power or social; overrides the prompt's")
+    for name in GRAPH_ATTRIBUTES:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=finite, metavar="X", help=f"wanted {name.replace('_', ' ')}"
+        )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same graphs (default 0)")
+    parser.add_argument("--model", default="lggm", help="model folder, or the name of one that ships (default lggm)")
+    parser.add_argument(
+        "--connected",
+        choices=("largest", "reject", "repair"),
+        help="make graphs connected: keep the largest component, draw again, or add edges (default: as drawn)",
+    )
+    parser.add_argument("--undirected", action="store_true", help=argparse.SUPPRESS)
+    _json(parser)
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="IN", help="a graph file or folder: GraphML, edge list, .npz, .txt.gz or records"
+    )
+    parser.add_argument("target", metavar="OUT", help="a .parquet file or folder to write graph records to")
+    parser.add_argument(
+        "--undirected", action="store_true", help="read directed, weighted or multi-graphs as simple graphs"
+    )
+    parser.add_argument("--domain", help="domain to write into each record")
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("generated", metavar="A", help="the graphs to judge: any readable file or folder")
+    parser.add_argument("reference", metavar="B", help="the graphs to judge them against")
+    parser.add_argument("--train", metavar="FILE", help="training graphs: adds the MMD ratio, uniqueness and novelty")
+    parser.add_argument(
+        "--undirected", action="store_true", help="read directed, weighted or multi-graphs as simple graphs"
+    )
+    _json(parser)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="demo", metavar="FOLDER", help="folder to write to (default demo/)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training and of the drawings (default 0)")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    _json(parser)
+
+
+def _configs(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="list|show|copy", parser_class=SentenceArgumentParser
+    )
+    _json(actions.add_parser("list", help="one line per bundled config"))
+    show = actions.add_parser("show", help="print a bundled config")
+    show.add_argument("name", help="name of the config, such as lggm_debug")
+    copy = actions.add_parser("copy", help="copy a bundled config, to change it")
+    copy.add_argument("name", help="name of the config, such as lggm_debug")
+    copy.add_argument("target", nargs="?", help="file or folder to write (default: here)")
+    copy.add_argument("--force", action="store_true", help="replace a file that exists")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+
+
+COMMANDS = {
+    "generate": Command("graftable.generation", "draw graphs from a description", _generate),
+    "convert": Command("graftable.conversion", "turn graph files into records that fit reads", _convert),
+    "evaluate-graphs": Command("graftable.evaluation", "measure one set of graphs against another", _evaluate),
+    "demo": Command("graftable.demo", "train a small model, draw from three prompts, write a report", _demo),
+    "doctor": Command("graftable.doctor", "say what is installed and whether it works", _doctor),
+    "configs": Command("graftable.cli", "list, show or copy the bundled configs", _configs),
+}
+
+
+def build_parser(version: str) -> argparse.ArgumentParser:
+    """The parser of everything but the training verbs, which LightningCLI parses."""
+    parser = SentenceArgumentParser(
+        prog="graftable",
+        description='Machine learning on structure. Start with: graftable generate "a power grid of 300 buses"',
+        epilog="`graftable COMMAND --help` explains a command. Exit codes: 0 done, 1 a check found violations, 2 a mistake "
+        "in what was asked, 3 done but some input is in quarantine, 130 stopped, 143 preempted.",
+    )
+    parser.add_argument("--version", action="version", version=f"graftable {version}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=SentenceArgumentParser)
+    for verb, text in TRAINING_VERBS.items():
+        commands.add_parser(verb, help=text, add_help=False)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.summary, description=command.summary.capitalize() + ".")
+        subparser.set_defaults(parser=subparser)
+        command.add_arguments(subparser)
+    return parser

@@ -1,0 +1,200 @@
+"""The verbs fit, validate, test and predict: LightningCLI with house defaults and errors of one sentence.
+
+Importing this module loads torch and lightning; `graftable.cli` does so only once a training verb is given.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from graftable import complaints, models, pipelines
+from graftable.config_files import CONFIG_VERSION, TRUSTED_ROOTS, Request
+from graftable.errors import ConfigError, GraftableError, ModelFileError
+from graftable.pipelines.checkpoints import AtomicCheckpointIO
+from graftable.pipelines.prediction import RecordWriter
+from graftable.pipelines.preemption import Preemption
+from graftable.pipelines.randomness import CounterRandomness
+
+__all__ = ["TrainingCLI", "run"]
+
+RUNS_FOLDER = "runs"
+
+
+class ParserProblem(GraftableError):
+    """What the parser said, verbatim; `TrainingCLI` turns it into one sentence with file and key."""
+
+
+class SentenceParser(LightningArgumentParser):
+    """A parser that raises its complaint instead of printing the usage of some two hundred options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise ``message`` as a `ParserProblem`; the parsers of single classes report to this one in their own way."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ex if isinstance(ex, GraftableError) else ParserProblem(message)
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI whose config is the only source of truth and whose runs survive what clusters do to them."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_class=SentenceParser,
+            parser_kwargs={"prog": "graftable", "allow_abbrev": False},
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            trainer_defaults={
+                "logger": {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": RUNS_FOLDER, "name": request.run_name},
+                },
+                # the order of our data is a function of (seed, rank, step): Lightning must not replace the sampler
+                "use_distributed_sampler": False,
+            },
+            args=request.arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the version of the config format."""
+        parser.add_argument(
+            "--config_version",
+            type=int,
+            default=CONFIG_VERSION,
+            help="Format of the config; other versions are refused.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; a complaint becomes one sentence with the file, the key and the nearest valid key."""
+        try:
+            self.config = parser.parse_args(args)
+        except ParserProblem as problem:
+            known = [key for verb in self._subcommand_parsers.values() for key, _ in verb.get_defaults().items()]
+            known = [key for key in known if ".init_args." not in key and not key.endswith(".class_path")]
+            raise ConfigError(complaints.explain(str(problem), self.request.settings, known)) from None
+
+    def _parse_ckpt_path(self) -> None:
+        # LightningCLI lets the hyper-parameters inside a checkpoint overrule config and command line in silence.
+        # Here what the user wrote is what runs, and weights that do not fit are reported as such.
+        return
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what a constructor refuses is said in one sentence."""
+        try:
+            super().instantiate_classes()
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            if isinstance(error, GraftableError):
+                raise
+            raise ConfigError(complaints.one_line(str(error))) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with the callbacks and the checkpoint writer that every run has."""
+        settings = self._get(self.config_init, "trainer")
+        callbacks, plugins = _as_list(settings.get("callbacks")), _as_list(settings.get("plugins"))
+        defaults: list[Callback] = [CounterRandomness(), Preemption()]
+        if self.subcommand == "fit" and settings.get("enable_checkpointing") is not False:
+            if not settings.get("fast_dev_run"):
+                defaults.append(ModelCheckpoint(save_last=True))
+        if self.subcommand == "predict":
+            defaults.append(RecordWriter(f"{RUNS_FOLDER}/{self.request.run_name}/predictions.parquet"))
+        return super().instantiate_trainer(
+            callbacks=[*callbacks, *(new for new in defaults if not _has_kind(callbacks, type(new)))],
+            plugins=plugins if _has_kind(plugins, CheckpointIO) else [*plugins, AtomicCheckpointIO()],
+            **kwargs,
+        )
+
+    def after_fit(self) -> None:
+        """Say what was written where, and what to do next."""
+        folder = self.trainer.log_dir
+        checkpoint = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or getattr(
+            self.trainer.checkpoint_callback, "best_model_path", ""
+        )
+        if not self.trainer.is_global_zero or folder is None or not checkpoint:
+            return
+        print(f"wrote {folder} (config.yaml, metrics.csv) and {_relative(checkpoint)}")
+        print(f"next: graftable validate --config {_relative(folder)}/config.yaml --ckpt_path {_relative(checkpoint)}")
+
+
+def run(request: Request) -> int:
+    """Run one training verb.
+
+    Args:
+        request: The command line with its configs read and checked, from `graftable.config_files.prepare`.
+
+    Returns:
+        0. A run that is stopped or preempted leaves by `SystemExit` with its own code.
+
+    Raises:
+        GraftableError: If the user made a mistake.
+    """
+    restrict_imports(request.extra_roots)
+    silence_advertising()
+    register_classes()
+    try:
+        TrainingCLI(request)
+    except MisconfigurationException as error:
+        raise ConfigError(complaints.one_line(str(error))) from error
+    except RuntimeError as error:
+        if "Error(s) in loading state_dict" not in str(error):
+            raise
+        raise ModelFileError(
+            "the checkpoint's weights do not fit the model that the config describes; "
+            "use the config.yaml that was written beside the checkpoint."
+        ) from error
+    return 0
+
+
+def register_classes() -> None:
+    """Import our models and datamodules, so that a config may name them without their modules: ``model: LGGM``."""
+    for package in (models, pipelines):
+        for name in getattr(package, "__all__", []):
+            getattr(package, name)
+
+
+def restrict_imports(also: Sequence[str]) -> None:
+    """Let the parser import nothing outside the trusted packages and ``also``, wherever the path was written.
+
+    `graftable.config_files` reads the obvious places early and cheaply; this is the lock on the door itself.
+    """
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*TRUSTED_ROOTS, *(root for root in also if root != "jsonargparse")],
+        config_read_mode_fsspec_enabled=False,  # configs are local files; LightningCLI would also read them from URLs
+    )
+
+
+def silence_advertising() -> None:
+    """Drop Lightning's tips to install its cloud products, and a warning that only Lightning could act on."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless" not in record.getMessage()
+
+
+def _has_kind(parts: Sequence[Any], kind: type) -> bool:
+    return any(isinstance(part, kind) for part in parts)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _relative(path: str | Path) -> Path:
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
