@@ -1,0 +1,80 @@
+"""The only file that touches DGL: graphs to and from ``dgl.DGLGraph``.
+
+DGL 1.1.3, the last release that imports beside current PyTorch, asks for ``setuptools.extern.packaging``, which
+setuptools no longer ships. The ordinary ``packaging`` stands in for it.
+"""
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from graftable.errors import DataError, MissingExtraError
+from graftable.graphs.conversion import SIMPLIFY, simple_graph
+
+if TYPE_CHECKING:
+    from dgl import DGLGraph
+
+__all__ = ["from_dgl", "to_dgl"]
+
+STAND_IN = "setuptools.extern.packaging"
+
+
+def _dgl() -> Any:
+    if "dgl" not in sys.modules:
+        os.environ.setdefault("DGLBACKEND", "pytorch")  # otherwise DGL prints a notice and writes to the home folder
+        packaging = importlib.import_module("packaging")
+        importlib.import_module("packaging.version")  # what DGL reads from the stand-in
+        sys.modules.setdefault(STAND_IN, packaging)
+    try:
+        return importlib.import_module("dgl")
+    except (ImportError, OSError) as error:  # OSError: its shared library does not load
+        raise MissingExtraError(
+            f"DGL cannot be imported ({error}); it needs Python 3.11: pip install 'graftable[dgl]'."
+        ) from error
+
+
+def to_dgl(graph: Data) -> "DGLGraph":
+    """Turn a graph into a DGL graph with both directions of every edge, in sorted order.
+
+    DGL holds tensors only, so ``name``, ``domain`` and the other descriptions stay behind; isolated nodes do not.
+
+    Raises:
+        MissingExtraError: If DGL is not installed.
+    """
+    sources, targets = graph.edge_index.cpu()
+    return _dgl().graph((sources, targets), num_nodes=int(graph.num_nodes or 0), idtype=torch.int64)
+
+
+def from_dgl(graph: "DGLGraph", *, undirected: bool = False) -> Data:
+    """Turn a DGL graph into a graph; DGL writes an undirected edge as two directed ones, so both must be there.
+
+    Args:
+        graph: A homogeneous graph.
+        undirected: Accept edges in one direction, repeats, self-loops and edge data ``weight``, and drop what is too
+            much.
+
+    Raises:
+        DataError: If the graph has several node or edge types, or is not simple and undirected.
+    """
+    if not graph.is_homogeneous:
+        raise DataError("the DGL graph has several node or edge types, expected one; apply dgl.to_homogeneous first.")
+    pairs = torch.stack(graph.edges(order="eid"), dim=1).cpu().numpy().astype(np.int64)
+    if not undirected:
+        if "weight" in graph.edata and bool((graph.edata["weight"] != 1).any()):
+            raise DataError(f"the DGL graph has edge weights other than 1, expected none; {SIMPLIFY}.")
+        forward, backward = pairs[pairs[:, 0] <= pairs[:, 1]], pairs[pairs[:, 0] > pairs[:, 1]][:, ::-1]
+        loops = forward[:, 0] == forward[:, 1]
+        # repeats and self-loops are left in ``forward`` for simple_graph to name
+        if not np.array_equal(_sorted(forward[~loops]), _sorted(backward)):
+            raise DataError(f"the DGL graph has edges in one direction only, expected both; {SIMPLIFY}.")
+        pairs = forward
+    return simple_graph(graph.num_nodes(), pairs, undirected=undirected)
+
+
+def _sorted(pairs: np.ndarray) -> np.ndarray:
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
