@@ -1,0 +1,392 @@
+"""LGGM: graphs of many domains, small and large, from a sentence.
+
+Wang et al., "A Large-scale Training Paradigm for Graph Generative Models", ICLR 2025, trained one dense diffusion
+model on graphs of thirteen domains. Three choices differ from the paper:
+
+1. A graph is written as a depth-first trail by an autoregressive transformer with a pointer, one token an edge, in
+   place of 500 passes over all pairs of nodes: cost grows with the edges, and the number of nodes is exact.
+2. What a prompt leaves open (n and m before all) is drawn from p(. | prompt), not from one histogram of all domains:
+   numbers and levels are parsed by rules, the rest is scored by a text encoder that a contrastive loss aligns with
+   graph descriptors.
+3. Every part of the condition is dropped at random in training, so that guidance at sampling has a true
+   unconditional pass.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import lightning
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from graftable.errors import ConfigError
+from graftable.graphs.condition_table import VALUES, ConditionTable, DrawnCondition
+from graftable.graphs.conditions import Condition
+from graftable.graphs.corpus import DOMAINS
+from graftable.graphs.edge_lists import graph_from_edges
+from graftable.graphs.prompts import write_prompt
+from graftable.graphs.text_encoder import HashedTextEncoder, SentenceEncoder
+from graftable.graphs.trail_batch import batch_trails
+from graftable.graphs.trail_sampling import TrailRequest, sample_trails
+from graftable.graphs.trail_transformer import TrailTransformer
+from graftable.pipelines.records import graph_to_record
+
+__all__ = ["LGGM"]
+
+TEXT_WIDTH = 128
+ALIGNED_WIDTH = 64
+ALIGNED_ROWS = 128
+"""Training graphs whose prompts are told apart in each step of the alignment loss."""
+
+
+def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the tokens of all trails; labels of -100 are padding.
+
+    Shapes:
+        logits (batch, steps, choices), -inf where illegal; labels (batch, steps).
+    """
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+
+
+class ConditionEncoder(nn.Module):
+    """One vector for a condition, any part of which may be absent.
+
+    Shapes:
+        - domain (batch,) int64, -1 if unknown; values (batch, len(VALUES)), standardised; present (batch, len(VALUES))
+          bool; text (batch, TEXT_WIDTH), zeros if there is none.
+        - output (batch, width).
+    """
+
+    def __init__(self, width: int, num_domains: int) -> None:
+        super().__init__()
+        self.domain = nn.Embedding(num_domains + 1, width)
+        self.values = nn.Linear(2 * len(VALUES), width)
+        self.text = nn.Linear(TEXT_WIDTH, width, bias=False)
+        self.mix = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+
+    def forward(self, domain: Tensor, values: Tensor, present: Tensor, text: Tensor) -> Tensor:
+        known = torch.cat([values.clamp(-4, 4) * present, present.to(values.dtype)], dim=-1)
+        x = self.domain(domain + 1) + self.values(known) + self.text(text)
+        mixed: Tensor = self.mix(x)
+        return mixed
+
+
+class TextAlignment(nn.Module):
+    r"""Texts and graph descriptors in one space, so that :math:`p(\text{graph} \mid \text{text}) \propto e^{s\,u \cdot v}`.
+
+    Trained by InfoNCE: each prompt must find the graph that it was written for among the others.
+    """
+
+    def __init__(self, num_domains: int) -> None:
+        super().__init__()
+        self.domain = nn.Embedding(num_domains + 1, TEXT_WIDTH)
+        self.values = nn.Linear(len(VALUES), TEXT_WIDTH)
+        self.graph = nn.Sequential(nn.SiLU(), nn.Linear(TEXT_WIDTH, TEXT_WIDTH), nn.SiLU(), nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH))
+        self.text = nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH)
+        self.log_scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, text: Tensor, domain: Tensor, values: Tensor) -> Tensor:
+        """Scores (texts, graphs): log p(graph | text) up to a constant for each text."""
+        graphs = self.graph(self.domain(domain + 1) + self.values(values.clamp(-4, 4)))
+        return self.log_scale.exp() * F.normalize(self.text(text), dim=-1) @ F.normalize(graphs, dim=-1).T
+
+
+class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
+    """Generates graphs from prompts; one model for all domains.
+
+    Args:
+        width: Width of the transformer; 192 with 5 layers is about 2.4 million parameters.
+        layers: Transformer blocks.
+        heads: Attention heads; few wide ones, since on a CPU the softmax is what attention costs.
+        window: How many tokens back attention reaches; older nodes stay in reach of the pointer.
+        dropout: In the transformer's blocks; 0.1 for a corpus, up to 0.3 for a hundred graphs.
+        domains: Names of the domains that a condition may name; default: those of the bundled corpus.
+        text_encoder: Folder of a local sentence encoder; default: a small one that is trained with the model.
+        guidance: Default of ``generate``: 0 ignores the prompt, 1 follows the model, 2 follows it more closely.
+        condition_dropout: Probability with which each part of the condition is hidden in training.
+        alignment_weight: Weight of the loss that aligns prompts with graph descriptors.
+        learning_rate: Peak of AdamW's learning rate, after warm-up; then a cosine to 0 if the number of steps is known.
+        weight_decay: AdamW's, on matrices only.
+        warmup_steps: Steps of linear warm-up.
+        max_tokens: Trails are cut after so many tokens in training; sampling has no limit.
+        pretrained: Start from these weights: ``lggm`` (shipped) or a folder that ``save_pretrained`` wrote.
+
+    References:
+        Wang et al., "A Large-scale Training Paradigm for Graph Generative Models", 2025; Chen et al., "AutoGraph", 2025.
+    """
+
+    def __init__(
+        self,
+        width: int = 192,
+        layers: int = 5,
+        heads: int = 3,
+        window: int = 512,
+        dropout: float = 0.1,
+        domains: list[str] | None = None,
+        text_encoder: str | None = None,
+        guidance: float = 1.0,
+        condition_dropout: float = 0.15,
+        alignment_weight: float = 0.1,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup_steps: int = 200,
+        max_tokens: int = 768,
+        pretrained: str | None = None,
+    ) -> None:
+        super().__init__()
+        if width % heads or width // heads % 2:
+            raise ConfigError(f"width {width} with {heads} heads: expected width / heads to be an even whole number.")
+        self.save_hyperparameters()
+        self.domains = list(DOMAINS) if domains is None else list(domains)
+        self.trails = TrailTransformer(width, layers, heads, window, dropout)
+        self.condition = ConditionEncoder(width, len(self.domains))
+        self.text = SentenceEncoder(text_encoder, TEXT_WIDTH) if text_encoder else HashedTextEncoder(TEXT_WIDTH)
+        self.alignment = TextAlignment(len(self.domains))
+        self.table = ConditionTable()
+
+    # Training
+
+    def setup(self, stage: str) -> None:
+        """Before a fit: take over pretrained weights, then the joint distribution of the data's conditions."""
+        if stage != "fit":
+            return
+        if self.hparams["pretrained"]:
+            self._start_from(self.hparams["pretrained"])
+        graphs = cast(Any, self.trainer).datamodule.train_graphs
+        self.fill_table(graphs)
+
+    def fill_table(self, graphs: Sequence[Data]) -> None:
+        """Make the condition table that of these graphs (each with ``attributes``)."""
+        values = [[graph.num_nodes, graph.num_edges // 2, *graph.attributes.flatten().tolist()] for graph in graphs]
+        self.table.fill(self._domain_index([graph.get("domain") for graph in graphs]), torch.tensor(values))
+        self._terciles = self.table.terciles()
+
+    def _start_from(self, pretrained: str) -> None:
+        from graftable.models.pretrained import load_pretrained
+
+        source = load_pretrained(LGGM, pretrained)
+        try:
+            self.load_state_dict(source.state_dict())
+        except RuntimeError as error:
+            raise ConfigError(
+                f"pretrained {pretrained!r}: its weights do not fit this model; expected the same width, layers, heads "
+                f"and domains as in its config.json ({str(error).splitlines()[-1].strip()})."
+            ) from error
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Next-token loss on a fresh trail of each graph, and the alignment loss on fresh prompts."""
+        rng = Random(int(torch.randint(2**62, ()).item()))
+        token_loss = self._token_loss(batch, rng)
+        alignment_loss = self._alignment_loss(rng)
+        size = batch.num_graphs
+        self.log("train/token_loss", token_loss, prog_bar=True, batch_size=size)
+        self.log("train/alignment_loss", alignment_loss, batch_size=size)
+        return token_loss + self.hparams["alignment_weight"] * alignment_loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """The same loss with every condition known, on trails that are the same in every epoch."""
+        trails = batch_trails(neighbour_lists(batch), Random(batch_index), max_tokens=self.hparams["max_tokens"])
+        domain, values, texts = self._described(batch, Random(batch_index))
+        condition = self._encode(domain, values, torch.ones_like(values, dtype=torch.bool), self.text(texts))
+        loss = next_token_loss(self.trails(_to(trails, self.device), condition), trails.labels.to(self.device))
+        self.log("val/token_loss", loss, prog_bar=True, batch_size=int((trails.labels >= 0).sum()))
+
+    test_step = validation_step
+
+    def _token_loss(self, batch: Batch, rng: Random) -> Tensor:
+        graphs = neighbour_lists(batch)
+        count, device = len(graphs), self.device
+        drop = self.hparams["condition_dropout"]
+        domain, values, texts = self._described(batch, rng)
+        everything = torch.rand(count, 1) >= 2 * drop / 3
+        present = ((torch.rand(count, len(VALUES)) >= drop) & everything).to(device)
+        domain = torch.where((torch.rand(count, 1) >= drop) & everything, domain.cpu()[:, None], -1)[:, 0].to(device)
+        speaks = (torch.rand(count, 1) >= drop) & everything
+        text = self.text(texts) * speaks.to(device)
+        told = [edges if rng.random() >= drop else None for edges in (sum(map(len, g)) // 2 for g in graphs)]
+        trails = _to(batch_trails(graphs, rng, num_edges=told, max_tokens=self.hparams["max_tokens"]), device)
+        shift = torch.tensor([rng.randrange(1 << 16) for _ in range(count)], device=device)
+        logits = self.trails(trails, self._encode(domain, values, present, text), shift)
+        return next_token_loss(logits, trails.labels)
+
+    def _alignment_loss(self, rng: Random) -> Tensor:
+        """InfoNCE between prompts written for rows of the condition table and those rows."""
+        rows = torch.tensor(rng.sample(range(len(self.table)), min(ALIGNED_ROWS, len(self.table))), device=self.device)
+        domain, values = self.table.domain[rows], self.table.values[rows]
+        texts = [self._prompt(d, v, rng) for d, v in zip(domain.tolist(), values.tolist(), strict=True)]
+        scores = self.alignment(self.text(texts), domain, self.table.standardised(values))
+        return F.cross_entropy(scores, torch.arange(len(rows), device=self.device))
+
+    def _described(self, batch: Batch, rng: Random) -> tuple[Tensor, Tensor, list[str]]:
+        """Domain indices, raw values and a prompt of each graph; half of the graphs with a text of their own use it."""
+        domain = self._domain_index(batch.get("domain") or [None] * batch.num_graphs).to(self.device)
+        nodes = batch.ptr.diff()
+        edges = torch.bincount(batch.batch[batch.edge_index[0]], minlength=len(nodes)) // 2
+        values = torch.cat([nodes[:, None], edges[:, None], batch.attributes], dim=1).float().to(self.device)
+        texts = [self._prompt(d, v, rng) for d, v in zip(domain.tolist(), values.tolist(), strict=True)]
+        own = batch.get("text") or [None] * len(texts)
+        return domain, values, [o if o and rng.random() < 0.5 else t for o, t in zip(own, texts, strict=True)]
+
+    def _prompt(self, domain: int, values: Sequence[float], rng: Random) -> str:
+        named = dict(zip(VALUES, values, strict=True))
+        nodes, edges = int(named.pop("num_nodes")), int(named.pop("num_edges"))
+        named["density"] = 2 * edges / max(nodes * (nodes - 1), 1)
+        name = self.domains[domain] if domain >= 0 else None
+        text, _ = write_prompt(name, nodes, edges, named, self._terciles, rng)
+        return text
+
+    def _encode(self, domain: Tensor, values: Tensor, present: Tensor, text: Tensor) -> Tensor:
+        encoded: Tensor = self.condition(domain, self.table.standardised(values), present, text)
+        return encoded
+
+    def _domain_index(self, names: Sequence[str | None]) -> Tensor:
+        index = {name: place for place, name in enumerate(self.domains)}
+        return torch.tensor([index.get(name, -1) if name is not None else -1 for name in names])
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; linear warm-up, then a cosine to zero over the steps that the trainer knows of."""
+        matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": self.hparams["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"], betas=(0.9, 0.98))
+        warmup, total = self.hparams["warmup_steps"], self.trainer.estimated_stepping_batches
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            if math.isinf(total) or total <= warmup:
+                return 1.0
+            return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / (total - warmup), 1)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # Generation
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        conditions: Sequence[Condition],
+        *,
+        seed: int = 0,
+        guidance: float | None = None,
+        temperature: float = 1.0,
+        connected: bool = False,
+        acyclic: bool = False,
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Data]:
+        """One graph for each condition.
+
+        Args:
+            conditions: What is asked for; see ``graftable.graphs.prompts.parse_prompt``.
+            seed: Graph i is a function of (seed, i, its condition, the weights).
+            guidance: See the constructor.
+            temperature: Below 1, likelier and less varied.
+            connected: Never start a second component.
+            acyclic: Never close a cycle.
+            batch_size: Graphs that are written side by side.
+            progress: Called with the number of graphs that have just been completed.
+
+        Returns:
+            Graphs with ``domain`` and with ``requested``, the drawn condition as a dictionary.
+        """
+        self.eval()
+        guidance = self.hparams["guidance"] if guidance is None else guidance
+        drawn, text = self.draw_conditions(conditions, seed)
+        requests = [
+            TrailRequest(int(d.values["num_nodes"]), int(d.values["num_edges"]), _seed(seed, index), connected, acyclic)
+            for index, d in enumerate(drawn)
+        ]
+        condition, nothing = self._sampling_conditions(drawn, text)
+        written = sample_trails(
+            self.trails, requests, condition, nothing,
+            guidance=guidance, temperature=temperature, batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+        return [self._graph(d, edges) for d, edges in zip(drawn, written, strict=True)]
+
+    def draw_conditions(self, conditions: Sequence[Condition], seed: int) -> tuple[list[DrawnCondition], Tensor]:
+        """Fill what each condition leaves open; also returns the encoded texts (conditions, TEXT_WIDTH)."""
+        texts = [condition.text or "" for condition in conditions]
+        spoken = sorted(set(filter(None, texts)))
+        encoded = self.text(spoken) if spoken else torch.zeros(0, TEXT_WIDTH, device=self.device)
+        scores = self.alignment(encoded, self.table.domain, self.table.standardised(self.table.values))
+        place = {text: index for index, text in enumerate(spoken)}
+        drawn, text = [], torch.zeros(len(texts), TEXT_WIDTH, device=self.device)
+        for index, condition in enumerate(conditions):
+            random = np.random.default_rng(_seed(seed, index) + 1)
+            row = place.get(texts[index])
+            drawn.append(self.table.draw(condition, self.domains, random, None if row is None else scores[row]))
+            if row is not None:
+                text[index] = encoded[row]
+        return drawn, text
+
+    def _sampling_conditions(self, drawn: Sequence[DrawnCondition], text: Tensor) -> tuple[Tensor, Tensor]:
+        values = torch.tensor([[d.values.get(name, 0.0) for name in VALUES] for d in drawn], device=self.device)
+        present = torch.tensor([[name in d.values for name in VALUES] for d in drawn], device=self.device)
+        domain = torch.tensor([d.domain for d in drawn], device=self.device)
+        condition = self._encode(domain, values, present, text)
+        nothing = self._encode(torch.full_like(domain, -1), values, torch.zeros_like(present), torch.zeros_like(text))
+        return condition, nothing
+
+    def _graph(self, drawn: DrawnCondition, edges: list[tuple[int, int]]) -> Data:
+        graph = graph_from_edges(int(drawn.values["num_nodes"]), edges)
+        if drawn.domain >= 0:
+            graph.domain = self.domains[drawn.domain]
+        graph.requested = {"domain": graph.get("domain"), **drawn.values}
+        return graph
+
+    def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
+        """A new graph record for the condition of each graph in the batch."""
+        conditions = [
+            Condition(domain=domain if domain in self.domains else None, num_nodes=int(nodes), num_edges=int(edges))
+            for domain, nodes, edges in zip(
+                batch.get("domain") or [None] * batch.num_graphs,
+                batch.ptr.diff().tolist(),
+                (torch.bincount(batch.batch[batch.edge_index[0]], minlength=batch.num_graphs) // 2).tolist(),
+                strict=True,
+            )
+        ]
+        seed = int(torch.randint(2**31, ()).item())
+        return [graph_to_record(graph) for graph in self.generate(conditions, seed=seed)]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Nothing but the weights is needed to generate."""
+        self._terciles = None  # type: ignore[assignment]
+
+
+def _seed(seed: int, index: int) -> int:
+    """An independent stream for each graph."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _to(trails: Any, device: torch.device) -> Any:
+    return trails if device.type == "cpu" else type(trails)(*(tensor.to(device) for tensor in vars(trails).values()))
+
+
+def neighbour_lists(batch: Batch) -> list[list[list[int]]]:
+    """The neighbours of each node of each graph, as lists; what ``draw_trail`` walks on.
+
+    Example:
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        >>> neighbour_lists(Batch.from_data_list([path]))
+        [[[1], [0, 2], [1]]]
+    """
+    source, target = batch.edge_index.cpu()
+    order = source.argsort(stable=True)
+    counts = torch.bincount(source, minlength=int(batch.num_nodes or 0)).tolist()
+    offset = batch.ptr.cpu()[batch.batch.cpu()[source]] if len(source) else source
+    targets = (target - offset)[order].tolist()
+    lists, start = [], 0
+    for count in counts:
+        lists.append(targets[start : start + count])
+        start += count
+    bounds = batch.ptr.tolist()
+    return [lists[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
