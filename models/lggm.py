@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from graftable.errors import ConfigError
+from graftable.graphs.attributes import ATTRIBUTES
 from graftable.graphs.condition_table import VALUES, ConditionTable, DrawnCondition
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS
@@ -159,13 +160,15 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
             return
         if self.hparams["pretrained"]:
             self._start_from(self.hparams["pretrained"])
-        graphs = cast(Any, self.trainer).datamodule.train_graphs
-        self.fill_table(graphs)
+        self.fill_table(cast(Any, self.trainer).datamodule.graphs["train"])
 
     def fill_table(self, graphs: Sequence[Data]) -> None:
         """Make the condition table that of these graphs (each with ``attributes``)."""
-        values = [[graph.num_nodes, graph.num_edges // 2, *graph.attributes.flatten().tolist()] for graph in graphs]
-        self.table.fill(self._domain_index([graph.get("domain") for graph in graphs]), torch.tensor(values))
+        rows = [
+            [graph.num_nodes, graph.num_edges // 2, *(graph.attributes[name] for name in ATTRIBUTES)]
+            for graph in graphs
+        ]
+        self.table.fill(self._domain_index([graph.get("domain") for graph in graphs]), torch.tensor(rows))
         self._terciles = self.table.terciles()
 
     def _start_from(self, pretrained: str) -> None:
