@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, ParseError
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
+import torch
 from defusedxml import DefusedXmlException, ElementTree
 from networkx.readwrite.graphml import GraphMLReader
 from torch_geometric.data import Data
@@ -24,8 +25,10 @@ __all__ = [
     "finite_attributes",
     "from_graphml",
     "from_networkx",
+    "from_pyg",
     "label_nodes",
     "simple_graph",
+    "symmetric_graph",
     "to_graphml",
     "to_networkx",
 ]
@@ -73,6 +76,53 @@ def simple_graph(num_nodes: int, pairs: npt.ArrayLike, *, undirected: bool = Fal
                 )
             seen.add((u, v))
     return graph_from_edges(num_nodes, edges, **fields)
+
+
+def from_pyg(graph: Data, *, undirected: bool = False) -> Data:
+    """Bring any PyG graph to the platform's form: both directions of every edge, sorted, without features.
+
+    Args:
+        graph: A graph whose ``edge_index`` holds both directions of every edge once.
+        undirected: Accept edges in one direction, repeats, self-loops and ``edge_weight``, and drop what makes them so.
+
+    Raises:
+        DataError: If the graph is not simple and undirected.
+
+    Example:
+        >>> from_pyg(Data(edge_index=torch.tensor([[1, 0], [0, 1]]), num_nodes=2, domain="road")).domain
+        'road'
+    """
+    weight = graph.get("edge_weight")
+    if not undirected and weight is not None and bool((weight != 1).any()):
+        raise DataError(f"the graph has edge weights other than 1, expected none; {SIMPLIFY}.")
+    fields = {key: graph.get(key) for key in (*TEXT_FIELDS, "name")}
+    attributes = finite_attributes(graph.get("attributes") or {}) or None
+    return symmetric_graph(
+        int(graph.num_nodes or 0), graph.edge_index.t(), undirected=undirected, attributes=attributes, **fields
+    )
+
+
+def symmetric_graph(num_nodes: int, edges: torch.Tensor, *, undirected: bool = False, **fields: Any) -> Data:
+    """Build a graph from directed edges that should hold both directions of every edge once; see ``simple_graph``.
+
+    Shapes:
+        edges: (directed edges, 2).
+
+    Raises:
+        DataError: If an edge is there in one direction only, or as in ``simple_graph``.
+    """
+    pairs = edges.cpu().numpy().astype(np.int64).reshape(-1, 2)
+    if not undirected:
+        forward, backward = pairs[pairs[:, 0] <= pairs[:, 1]], pairs[pairs[:, 0] > pairs[:, 1]][:, ::-1]
+        loops = forward[:, 0] == forward[:, 1]
+        if not np.array_equal(_sorted_rows(forward[~loops]), _sorted_rows(backward)):
+            raise DataError(f"the graph has edges in one direction only, expected both directions of each; {SIMPLIFY}.")
+        pairs = forward  # with repeats and self-loops, for simple_graph to name
+    return simple_graph(num_nodes, pairs, undirected=undirected, **fields)
+
+
+def _sorted_rows(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def label_nodes(labels: Iterable[Any]) -> tuple[list[Any], list[str] | None]:

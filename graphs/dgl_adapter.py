@@ -9,12 +9,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch_geometric.data import Data
 
 from graftable.errors import DataError, MissingExtraError
-from graftable.graphs.conversion import SIMPLIFY, simple_graph
+from graftable.graphs.conversion import SIMPLIFY, symmetric_graph
 
 if TYPE_CHECKING:
     from dgl import DGLGraph
@@ -63,18 +62,6 @@ def from_dgl(graph: "DGLGraph", *, undirected: bool = False) -> Data:
     """
     if not graph.is_homogeneous:
         raise DataError("the DGL graph has several node or edge types, expected one; apply dgl.to_homogeneous first.")
-    pairs = torch.stack(graph.edges(order="eid"), dim=1).cpu().numpy().astype(np.int64)
-    if not undirected:
-        if "weight" in graph.edata and bool((graph.edata["weight"] != 1).any()):
-            raise DataError(f"the DGL graph has edge weights other than 1, expected none; {SIMPLIFY}.")
-        forward, backward = pairs[pairs[:, 0] <= pairs[:, 1]], pairs[pairs[:, 0] > pairs[:, 1]][:, ::-1]
-        loops = forward[:, 0] == forward[:, 1]
-        # repeats and self-loops are left in ``forward`` for simple_graph to name
-        if not np.array_equal(_sorted(forward[~loops]), _sorted(backward)):
-            raise DataError(f"the DGL graph has edges in one direction only, expected both; {SIMPLIFY}.")
-        pairs = forward
-    return simple_graph(graph.num_nodes(), pairs, undirected=undirected)
-
-
-def _sorted(pairs: np.ndarray) -> np.ndarray:
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    if not undirected and "weight" in graph.edata and bool((graph.edata["weight"] != 1).any()):
+        raise DataError(f"the DGL graph has edge weights other than 1, expected none; {SIMPLIFY}.")
+    return symmetric_graph(graph.num_nodes(), torch.stack(graph.edges(), dim=1), undirected=undirected)

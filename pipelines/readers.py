@@ -95,13 +95,18 @@ def _read_file(file: Path, undirected: bool) -> list[Data]:
     try:
         graphs = READERS[ending](file, undirected)
     except DataError as error:
-        told = str(error).removeprefix(f"{file}: ")
-        raise DataError(f"{file}: {told}") from error
+        raise DataError(f"{file}: {_one_line(error).removeprefix(f'{file}: ')}") from error
     except Exception as error:  # the libraries that decode a damaged file fail in every way there is
-        raise DataError(f"{file}: damaged, or not what its ending says ({error}); make the file again.") from error
+        raise DataError(
+            f"{file}: damaged, or not what its ending says ({_one_line(error)}); make the file again."
+        ) from error
     if not graphs:
         raise DataError(f"{file}: holds no graphs, expected at least one.")
     return graphs
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _read_parquet(file: Path, undirected: bool) -> list[Data]:
