@@ -17,7 +17,7 @@ TRAINING_VERBS = {
     "predict": "write a model's output for a data set as records",
 }
 
-# the same names as graftable.graphs.attributes.ATTRIBUTES, which cannot be imported here without torch; a test compares them
+# graftable.graphs.attributes.ATTRIBUTES, which cannot be imported here without torch; a test compares the two
 GRAPH_ATTRIBUTES = (
     "mean_degree",
     "clustering",
@@ -112,7 +112,6 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         choices=("largest", "reject", "repair"),
         help="make graphs connected: keep the largest component, draw again, or add edges (default: as drawn)",
     )
-    parser.add_argument("--undirected", action="store_true", help=argparse.SUPPRESS)
     _json(parser)
 
 
@@ -178,8 +177,9 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     parser = SentenceArgumentParser(
         prog="graftable",
         description='Machine learning on structure. Start with: graftable generate "a power grid of 300 buses"',
-        epilog="`graftable COMMAND --help` explains a command. Exit codes: 0 done, 1 a check found violations, 2 a mistake "
-        "in what was asked, 3 done but some input is in quarantine, 130 stopped, 143 preempted.",
+        epilog="`graftable COMMAND --help` explains a command. Configs may name classes of graftable, torch, lightning,"
+        " torchmetrics and torch_geometric; --trust-config lifts that. Exit codes: 0 done, 1 a check found violations, "
+        "2 a mistake in what was asked, 3 done but some input is in quarantine, 130 stopped, 143 preempted.",
     )
     parser.add_argument("--version", action="version", version=f"graftable {version}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=SentenceArgumentParser)

@@ -1,4 +1,4 @@
-"""The front door: ``graftable COMMAND``. It answers help and mistakes at once and loads torch only for work that needs it."""
+"""The front door, ``graftable COMMAND``: answers help and mistakes at once, loads torch only for work that needs it."""
 
 import argparse
 import importlib
@@ -91,7 +91,7 @@ def configs(namespace: argparse.Namespace) -> int:
 
 
 def lightning(arguments: Sequence[str] | None = None) -> int:
-    """The ``lightning`` command: the training verbs are ours, everything else goes to lightning-sdk if it is installed."""
+    """The ``lightning`` command: the training verbs are ours, all else goes to lightning-sdk if it is installed."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in TRAINING_VERBS:
         return main(arguments)

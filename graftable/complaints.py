@@ -14,6 +14,9 @@ _UNKNOWN_KEY = re.compile(
     r"Option '([^']+)' is not accepted|does not accept option '([^']+)'|unrecognized arguments: --([^\s=+]+)"
 )
 _BAD_KEY = re.compile(r'Parser key "([^"]+)":|^argument --([^\s:]+):|^--([^\s:]+):', re.MULTILINE)
+_CLASS_BLOCK = re.compile(
+    r"^( *)- Problem with given class_path '([^']+)':\n(.*?)(?=^\1- |\Z)", re.MULTILINE | re.DOTALL
+)
 _EXPECTED = re.compile(r"Expected an? (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
 _GOT = re.compile(r"Got value: (.*?)\s*$|Given value: (.*)", re.MULTILINE)
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
@@ -56,18 +59,24 @@ def explain(message: str, settings: Sequence[Setting], known_keys: Sequence[str]
     Returns:
         A sentence of the form ``place, key: what is wrong. What to do.``
     """
+    owner, outer = None, _BAD_KEY.search(message)
+    while block := _CLASS_BLOCK.search(message):  # the first class tried is the one that the user named
+        owner, message = block[2].rpartition(".")[2], block[3]
     if match := _last(_UNKNOWN_KEY, message):
         return _unknown_key(_find(_group(match), settings), settings, known_keys)
     if match := re.search(r"unrecognized arguments: (\S+)", message):
         return f"there is no place for `{match[1]}` here; settings are given as --key value."
     if match := re.search(r"the following arguments are required: (.+)", message):
+        if owner and outer:
+            return f"{_find(_group(outer), settings).place}: {owner} needs a value for {match[1]}."
         missing = " and ".join(f"--{key.partition('.')[2]}" for key in match[1].split(", "))
         return f"{missing} must be given: add --config NAME, with a file or one of `graftable configs list`."
     if match := re.search(r"Importing '([^']+)' is not allowed", message):
         place = next((s.place for s in reversed(settings) if s.value == match[1]), "the config")
         return untrusted_sentence(place, match[1])
-    if match := _last(_BAD_KEY, message):
-        setting, complaint = _find(_group(match), settings), message[match.end() :]
+    inner = _last(_BAD_KEY, message)
+    if match := inner or outer:
+        setting, complaint = _find(_group(match), settings), message[inner.end() if inner else 0 :]
         return f"{setting.place}: {_bad_class(complaint, setting) or _bad_value(complaint, setting)}"
     return one_line(message)
 
@@ -129,7 +138,7 @@ def _alternatives(kinds: list[str]) -> str:
 
 
 def _find(key: str, settings: Sequence[Setting]) -> Setting:
-    """The last setting whose key is ``key`` or ends with it: a parser names keys relative to the class that owns them."""
+    """The last setting at ``key``, which a parser gives in full or relative to the class that owns it."""
     exact = [s for s in settings if f"{s.key}.".startswith(f"{key}.")]
     inner = [s for s in settings if f".{key}." in f".{s.key}."]
     if not (found := exact or inner):
@@ -157,7 +166,7 @@ def _parameters(owner: type) -> list[str]:
     for base in inspect.getmro(owner):
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        parameters = inspect.signature(base).parameters.values()
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break

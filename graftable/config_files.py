@@ -83,10 +83,10 @@ def prepare(arguments: Sequence[str]) -> Request:
     """Read and check every config that a training command line names, before anything heavy or foreign is imported.
 
     Args:
-        arguments: The verb and its options. ``--trust-config`` lifts the refusal of foreign class paths, and is removed.
+        arguments: The verb and its options. ``--trust-config`` lifts the refusal of foreign classes, and is removed.
 
     Raises:
-        ConfigError: If a config is missing, is not YAML, is of another version, or names a class outside `TRUSTED_ROOTS`.
+        ConfigError: If a config is missing, not YAML, of another version, or names a class outside `TRUSTED_ROOTS`.
     """
     trust = "--trust-config" in arguments
     resolved, configs = _resolve_configs([token for token in arguments if token != "--trust-config"])

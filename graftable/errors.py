@@ -1,10 +1,18 @@
 """The errors that a user can meet. Each message says what was got, what was expected and what to do."""
 
-__all__ = ["ConfigError", "DataError", "GraftableError", "MissingExtraError", "ModelFileError", "PromptError", "ShapeError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "GraftableError",
+    "MissingExtraError",
+    "ModelFileError",
+    "PromptError",
+    "ShapeError",
+]
 
 
 class GraftableError(Exception):
-    """Root of every error that graftable raises on purpose; the command line prints it as one sentence and exits with 2."""
+    """Root of every error that graftable raises on purpose; a command prints it as one sentence and exits with 2."""
 
 
 class ConfigError(GraftableError, ValueError):

@@ -43,7 +43,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
     except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror}); choose a folder that you may write to.") from error
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror}); choose a folder that you may write to."
+        ) from error
     part = Path(name)
     try:
         yield part

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from graftable import complaints, models, pipelines
 from graftable.config_files import CONFIG_VERSION, TRUSTED_ROOTS, Request
@@ -106,11 +106,16 @@ class TrainingCLI(LightningCLI):
         settings = self._get(self.config_init, "trainer")
         callbacks, plugins = _as_list(settings.get("callbacks")), _as_list(settings.get("plugins"))
         defaults: list[Callback] = [CounterRandomness(), Preemption()]
-        if self.subcommand == "fit" and settings.get("enable_checkpointing") is not False:
-            if not settings.get("fast_dev_run"):
-                defaults.append(ModelCheckpoint(save_last=True))
         if self.subcommand == "predict":
             defaults.append(RecordWriter(f"{RUNS_FOLDER}/{self.request.run_name}/predictions.parquet"))
+        if (
+            self.subcommand == "fit"
+            and settings.get("enable_checkpointing") is not False
+            and not settings["fast_dev_run"]
+        ):
+            defaults.append(ModelCheckpoint(save_last=True))
+        elif not _has_kind(callbacks, Checkpoint):
+            kwargs["enable_checkpointing"] = False  # else Lightning adds a checkpoint callback that has nothing to do
         return super().instantiate_trainer(
             callbacks=[*callbacks, *(new for new in defaults if not _has_kind(callbacks, type(new)))],
             plugins=plugins if _has_kind(plugins, CheckpointIO) else [*plugins, AtomicCheckpointIO()],
@@ -149,12 +154,14 @@ def run(request: Request) -> int:
     except MisconfigurationException as error:
         raise ConfigError(complaints.one_line(str(error))) from error
     except RuntimeError as error:
-        if "Error(s) in loading state_dict" not in str(error):
-            raise
-        raise ModelFileError(
-            "the checkpoint's weights do not fit the model that the config describes; "
-            "use the config.yaml that was written beside the checkpoint."
-        ) from error
+        if "Error(s) in loading state_dict" in str(error):
+            raise ModelFileError(
+                "the checkpoint's weights do not fit the model that the config describes; "
+                "use the config.yaml that was written beside the checkpoint."
+            ) from error
+        if "conditioned on metric" in str(error):  # EarlyStopping on a metric that the model does not log
+            raise ConfigError(complaints.one_line(str(error))) from error
+        raise
     return 0
 
 
