@@ -52,10 +52,10 @@ def graph_attributes(graph: Data | nx.Graph) -> dict[str, float]:
     num_nodes, edges = _nodes_and_edges(graph)
     if num_nodes == 0:
         return dict.fromkeys((*ATTRIBUTES, "density"), 0.0)
-    adjacency = _adjacency(num_nodes, edges)
+    adjacency = sparse_adjacency(num_nodes, edges)
     degrees = np.diff(adjacency.indptr).astype(np.float64)
     components, labels = csgraph.connected_components(adjacency, directed=False)
-    clustering, transitivity = _clustering(adjacency, degrees)
+    clustering, transitivity = clustering_coefficients(adjacency, degrees)
     return {
         "mean_degree": 2 * len(edges) / num_nodes,
         "clustering": clustering,
@@ -76,12 +76,13 @@ def _nodes_and_edges(graph: Data | nx.Graph) -> tuple[int, npt.NDArray[np.int64]
     return len(index), unique_edges(len(index), [(index[u], index[v]) for u, v in graph.edges()])
 
 
-def _adjacency(num_nodes: int, edges: npt.NDArray[np.int64]) -> sparse.csr_array:
+def sparse_adjacency(num_nodes: int, edges: npt.NDArray[np.int64]) -> sparse.csr_array:
+    """The symmetric 0/1 matrix of a list of undirected edges."""
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
     return sparse.csr_array((np.ones(len(rows), dtype=np.float64), (rows, columns)), shape=(num_nodes, num_nodes))
 
 
-def _clustering(adjacency: sparse.csr_array, degrees: npt.NDArray[np.float64]) -> tuple[float, float]:
+def clustering_coefficients(adjacency: sparse.csr_array, degrees: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Mean local clustering and transitivity; twice the triangles at i is row i of (A A) * A."""
     closed = np.asarray((adjacency @ adjacency).multiply(adjacency).sum(axis=1)).ravel()
     wedges = degrees * (degrees - 1)

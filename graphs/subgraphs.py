@@ -4,15 +4,18 @@ A network is first cut into regions that share no node; subgraphs are then drawn
 splitting afterwards, which is common, puts almost the same neighbourhood into training and test.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import csgraph
 from torch_geometric.data import Data
 
 from graftable.errors import DataError
+from graftable.graphs.attributes import clustering_coefficients, sparse_adjacency
 from graftable.graphs.edge_lists import edge_array, graph_from_edges
 
 __all__ = ["SPLIT_FRACTIONS", "partition_regions", "sample_subgraphs", "structure_hash"]
@@ -24,6 +27,7 @@ PIECE_FRACTION = 0.05  # no piece of a region holds more of the network, so that
 RESTART = 0.15
 STEPS_PER_NODE = 40
 ATTEMPTS = 200
+CANDIDATES = 16
 
 
 def partition_regions(
@@ -33,7 +37,9 @@ def partition_regions(
 
     Louvain communities, the large ones cut along a breadth-first order, are the pieces. Each region but the largest
     starts at a random piece and absorbs the piece to which it has the most edges until it has its share of nodes;
-    the largest region is what remains. So regions are as compact as the network allows.
+    the largest region is what remains. So regions are as compact as the network allows. Of 16 partitions grown so,
+    the one is kept whose regions are in one piece and most alike in mean degree and transitivity: a region that is
+    one dense core would make a test set of another kind than the training set.
 
     Args:
         graph: The network.
@@ -59,22 +65,10 @@ def partition_regions(
     rng = np.random.default_rng(seed)
     num_nodes, network = int(graph.num_nodes or 0), _networkx(graph)
     pieces = _pieces(network, max(2, int(PIECE_FRACTION * num_nodes)), seed)
-    piece_of = {node: index for index, piece in enumerate(pieces) for node in piece}
-    links: nx.Graph = nx.empty_graph(len(pieces))
-    for u, v in network.edges():
-        a, b = piece_of[u], piece_of[v]
-        links.add_edge(a, b, weight=links.get_edge_data(a, b, {"weight": 0})["weight"] + 1)
-    free = set(range(len(pieces)))
-    largest = max(fractions, key=lambda name: fractions[name])
-    regions: dict[str, Nodes] = {}
-    for name in fractions:
-        if name == largest:
-            continue
-        chosen = _grow_region([len(p) for p in pieces], links, free, fractions[name] * num_nodes, rng)
-        free -= chosen
-        regions[name] = np.array(sorted(node for index in chosen for node in pieces[index]), dtype=np.int64)
-    regions[largest] = np.array(sorted(node for index in free for node in pieces[index]), dtype=np.int64)
-    return {name: regions[name] for name in fractions}
+    links = _piece_links(network, pieces)
+    adjacency = sparse_adjacency(num_nodes, edge_array(graph))
+    candidates = [_grow_regions(pieces, links, fractions, num_nodes, rng) for _ in range(CANDIDATES)]
+    return min(candidates, key=lambda regions: _unlikeness(adjacency, regions))
 
 
 def _networkx(graph: Data) -> nx.Graph:
@@ -99,22 +93,60 @@ def _pieces(network: nx.Graph, limit: int, seed: int) -> list[list[int]]:
     return sorted(pieces)
 
 
+def _piece_links(network: nx.Graph, pieces: list[list[int]]) -> nx.Graph:
+    """The pieces as nodes, weighted by the number of edges between two of them."""
+    piece_of = {node: index for index, piece in enumerate(pieces) for node in piece}
+    weights = Counter((min(p), max(p)) for p in ((piece_of[u], piece_of[v]) for u, v in network.edges()))
+    links: nx.Graph = nx.empty_graph(len(pieces))
+    links.add_weighted_edges_from((a, b, weight) for (a, b), weight in weights.items() if a != b)
+    return links
+
+
+def _grow_regions(
+    pieces: list[list[int]], links: nx.Graph, fractions: Mapping[str, float], num_nodes: int, rng: np.random.Generator
+) -> dict[str, Nodes]:
+    free = set(range(len(pieces)))
+    largest = max(fractions, key=lambda name: fractions[name])
+    chosen: dict[str, set[int]] = {}
+    for name in fractions:
+        if name != largest:
+            chosen[name] = _grow_region([len(p) for p in pieces], links, free, fractions[name] * num_nodes, rng)
+            free -= chosen[name]
+    chosen[largest] = free
+    return {
+        name: np.array(sorted(node for index in chosen[name] for node in pieces[index]), dtype=np.int64)
+        for name in fractions
+    }
+
+
 def _grow_region(
     sizes: list[int], links: nx.Graph, free: set[int], wanted: float, rng: np.random.Generator
 ) -> set[int]:
     """Absorb free pieces, best connected first, for as long as that brings the size nearer to ``wanted``."""
     start = int(rng.choice(sorted(free)))
     chosen, size = {start}, sizes[start]
+    pull: Counter[int] = Counter({piece: links[start][piece]["weight"] for piece in links[start]})
     while rest := sorted(free - chosen):
-        pull = {
-            piece: sum(links[piece][other]["weight"] for other in links[piece] if other in chosen) for piece in rest
-        }
         best = max(rest, key=lambda piece: (pull[piece], -sizes[piece]))
         if abs(size + sizes[best] - wanted) >= abs(size - wanted):
             break
         chosen.add(best)
         size += sizes[best]
+        pull.update({piece: links[best][piece]["weight"] for piece in links[best]})
     return chosen
+
+
+def _unlikeness(adjacency: sparse.csr_array, regions: Mapping[str, Nodes]) -> float:
+    """Spread over the regions of mean degree (relative) and transitivity, and how far they are from one piece each."""
+    degrees, closed, scattered = [], [], []
+    for nodes in regions.values():
+        part = adjacency[nodes][:, nodes]
+        own = np.diff(part.indptr).astype(np.float64)
+        _, labels = csgraph.connected_components(part, directed=False)
+        degrees.append(own.mean())
+        closed.append(clustering_coefficients(part, own)[1])
+        scattered.append(1 - np.bincount(labels).max() / len(nodes))
+    return float(np.ptp(degrees) / max(*degrees, 1e-9) + np.ptp(closed) + max(scattered))
 
 
 def sample_subgraphs(
