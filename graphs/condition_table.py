@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from graftable.errors import PromptError
 
 from .attributes import ATTRIBUTES
-from .conditions import Condition, Terciles
+from .conditions import Condition, Level, Terciles
 
 __all__ = ["VALUES", "ConditionTable", "DrawnCondition"]
 
@@ -72,10 +72,14 @@ class ConditionTable(nn.Module):
 
     def terciles(self) -> Terciles:
         """What low, medium and high mean among the rows; for the attributes and density."""
-        nodes, edges = self.values[:, 0].double(), self.values[:, 1].double()
-        columns = {name: self.values[:, index].numpy(force=True) for index, name in enumerate(VALUES) if index > 1}
-        columns["density"] = (2 * edges / (nodes * (nodes - 1)).clamp(min=1)).numpy(force=True)
-        return Terciles.from_values(columns)
+        return Terciles.from_values({name: self.column(name).numpy(force=True) for name in (*ATTRIBUTES, "density")})
+
+    def column(self, name: str) -> Tensor:
+        """(rows,) one of VALUES, or density."""
+        if name == "density":
+            nodes, edges = self.values[:, 0].double(), self.values[:, 1].double()
+            return 2 * edges / (nodes * (nodes - 1)).clamp(min=1)
+        return self.values[:, VALUES.index(name)].double()
 
     def draw(
         self,
@@ -130,9 +134,7 @@ class ConditionTable(nn.Module):
         score = np.zeros(len(self))
         if condition.domain is not None:
             if condition.domain not in domains:
-                raise PromptError(
-                    f'the model knows no domain "{condition.domain}"; it knows {", ".join(domains)}.'
-                )
+                raise PromptError(f'the model knows no domain "{condition.domain}"; it knows {", ".join(domains)}.')
             score -= 1e6 * (self.domain.numpy(force=True) != domains.index(condition.domain))
         values = self.values.double()
         nodes = values[:, 0].numpy(force=True)
@@ -145,29 +147,28 @@ class ConditionTable(nn.Module):
         wanted = dict(condition.attributes)
         if condition.num_nodes and condition.num_edges:
             wanted["mean_degree"] = 2 * condition.num_edges / condition.num_nodes
-        for name in wanted.keys() & set(VALUES):
+        for name in sorted(wanted.keys() & {*VALUES, "density"}):
             distance = self._distance(name, wanted[name])
             # a value beyond all rows is served by the nearest ones
             score -= ((distance - distance.min()) / _REACH) ** 2 / 2
         for name, level in condition.levels.items():
-            score -= self._outside(name, *self.terciles().bounds(name, level))
+            score -= self._outside(name, level)
         return score
 
     def _distance(self, name: str, value: float) -> np.ndarray:
-        column = self.values[:, VALUES.index(name)]
+        column = self.column(name)
         shift = torch.cat([column, column.new_tensor([value])])
         shift = torch.log(shift.clamp(min=0.1)) if name in _LOGARITHMIC else shift
         spread = shift[:-1].std().clamp(min=0.05)
         return ((shift[:-1] - shift[-1]).abs() / spread).numpy(force=True)
 
-    def _outside(self, name: str, low: float, high: float) -> np.ndarray:
-        """0 for rows inside a level, a large number that grows with the distance for the others."""
-        nodes, edges = self.values[:, 0], self.values[:, 1]
-        column = 2 * edges / (nodes * (nodes - 1)).clamp(min=1) if name == "density" else self.values[:, VALUES.index(name)]
-        value = column.double().numpy(force=True)
-        closed = value >= low if name != "mean_degree" and low == value.min() else value > low
-        gap = np.where(closed & (value <= high), 0.0, np.maximum(low - value, value - high).clip(min=0) + 0.05)
-        return 100 * gap / max(value.std(), 1e-9)
+    def _outside(self, name: str, level: Level) -> np.ndarray:
+        """0 for rows of a level, a large number that grows with the distance for the others."""
+        value = self.column(name).double().numpy(force=True)
+        first, second = self.terciles().cuts[name]
+        low, high = {"low": (-np.inf, first), "medium": (first, second), "high": (second, np.inf)}[level]
+        gap = np.where((low < value) & (value <= high), 0.0, np.maximum(low - value, value - high).clip(min=0) + 0.05)
+        return np.asarray(100 * gap / max(value.std(), 1e-9))
 
 
 def _compressed(values: Tensor) -> Tensor:

@@ -87,7 +87,9 @@ class SentenceEncoder(nn.Module):
             # kept out of the module tree: frozen weights stay in their folder and are not saved with the model
             self._frozen = [AutoModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)]
         except (OSError, ValueError) as error:
-            raise ModelFileError(f"{folder}: not a sentence encoder ({error}); expected config, weights and tokenizer.") from error
+            raise ModelFileError(
+                f"{folder}: not a sentence encoder ({error}); expected config, weights and tokenizer."
+            ) from error
         self.project = nn.Linear(self._frozen[0].config.hidden_size, width)
 
     def forward(self, texts: Sequence[str]) -> Tensor:

@@ -117,7 +117,9 @@ class _Writer:
 
     def advance(self) -> list[int]:
         """Read the chosen tokens, choose the next ones; returns the slots whose graphs became complete."""
-        features = np.array([self.states[slot].apply(token) for slot, token in zip(self.alive, self.tokens, strict=True)])
+        features = np.array(
+            [self.states[slot].apply(token) for slot, token in zip(self.alive, self.tokens, strict=True)]
+        )
         allowed = np.array([self._allowed(slot) for slot in self.alive])
         logits = self._logits(torch.from_numpy(features), torch.from_numpy(allowed))
         chosen = self._draw(logits)

@@ -29,7 +29,19 @@ from numpy.typing import NDArray
 
 from graftable.errors import DataError
 
-__all__ = ["BRANCH", "CHILD", "END", "FEATURES", "LINK", "ROOT", "PointerRows", "TrailState", "TrailToken", "draw_trail", "trail_edges"]
+__all__ = [
+    "BRANCH",
+    "CHILD",
+    "END",
+    "FEATURES",
+    "LINK",
+    "ROOT",
+    "PointerRows",
+    "TrailState",
+    "TrailToken",
+    "draw_trail",
+    "trail_edges",
+]
 
 ROOT, CHILD, BRANCH, LINK, END = range(5)
 

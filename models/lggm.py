@@ -89,7 +89,9 @@ class TextAlignment(nn.Module):
         super().__init__()
         self.domain = nn.Embedding(num_domains + 1, TEXT_WIDTH)
         self.values = nn.Linear(len(VALUES), TEXT_WIDTH)
-        self.graph = nn.Sequential(nn.SiLU(), nn.Linear(TEXT_WIDTH, TEXT_WIDTH), nn.SiLU(), nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH))
+        self.graph = nn.Sequential(
+            nn.SiLU(), nn.Linear(TEXT_WIDTH, TEXT_WIDTH), nn.SiLU(), nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH)
+        )
         self.text = nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH)
         self.log_scale = nn.Parameter(torch.tensor(2.0))
 
@@ -187,10 +189,11 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
         """Next-token loss on a fresh trail of each graph, and the alignment loss on fresh prompts."""
         rng = Random(int(torch.randint(2**62, ()).item()))
         token_loss = self._token_loss(batch, rng)
+        self.log("train/token_loss", token_loss, prog_bar=True, batch_size=batch.num_graphs)
+        if not self.hparams["alignment_weight"]:
+            return token_loss
         alignment_loss = self._alignment_loss(rng)
-        size = batch.num_graphs
-        self.log("train/token_loss", token_loss, prog_bar=True, batch_size=size)
-        self.log("train/alignment_loss", alignment_loss, batch_size=size)
+        self.log("train/alignment_loss", alignment_loss, batch_size=batch.num_graphs)
         return token_loss + self.hparams["alignment_weight"] * alignment_loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -257,7 +260,10 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
         """AdamW; linear warm-up, then a cosine to zero over the steps that the trainer knows of."""
         matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.hparams["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": matrices, "weight_decay": self.hparams["weight_decay"]},
+            {"params": others, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"], betas=(0.9, 0.98))
         warmup, total = self.hparams["warmup_steps"], self.trainer.estimated_stepping_batches
 
