@@ -295,9 +295,7 @@ def _print_table(graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]]
     Console().print(table)
 
 
-def table_rows(
-    graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], request: Condition
-) -> list[_Row]:
+def table_rows(graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], request: Condition) -> list[_Row]:
     """Requested against achieved, for sizes and for every attribute; a dash where the prompt left it open."""
     sizes = [{"num_nodes": float(graph.num_nodes or 0), "num_edges": graph.num_edges / 2} for graph in graphs]
     asked: dict[str, str] = {name: f"{value:g}" for name, value in request.attributes.items()}

@@ -66,7 +66,7 @@ class ConditionTable(nn.Module):
         return len(self.domain)
 
     def standardised(self, values: Tensor) -> Tensor:
-        """Values (..., len(VALUES)) as the network reads them: logarithms where they span decades, zero mean, unit spread."""
+        """Values (..., len(VALUES)) as the network reads them: logarithms of what spans decades; mean 0, spread 1."""
         own = _compressed(self.values)
         return (_compressed(values) - own.mean(0)) / own.std(0).clamp(min=0.05)
 

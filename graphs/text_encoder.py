@@ -50,6 +50,7 @@ class HashedTextEncoder(nn.Module):
         nn.init.normal_(self.places.weight, std=0.1)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts; each on its own."""
         words = [re.findall(r"[a-z]+|\d+|[^\sa-z\d]", text.lower())[:MAX_WORDS] or ["?"] for text in texts]
         longest = max(map(len, words))
         bins = [word_bins(word) for sentence in words for word in sentence]
@@ -62,7 +63,8 @@ class HashedTextEncoder(nn.Module):
         x = flat.new_zeros(len(words), longest, self.width)
         x[mask] = flat
         x = self.layers(x + self.places.weight[:longest], src_key_padding_mask=~mask)
-        return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        pooled: Tensor = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return pooled
 
 
 class SentenceEncoder(nn.Module):
@@ -93,6 +95,7 @@ class SentenceEncoder(nn.Module):
         self.project = nn.Linear(self._frozen[0].config.hidden_size, width)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts; each on its own."""
         device = self.project.weight.device
         encoder = self._frozen[0].to(device)
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .trails import END, FEATURES, LINK, TrailState, draw_trail
+from .trails import END, FEATURES, LINK, TrailState, TrailToken, draw_trail
 
 __all__ = ["TrailBatch", "batch_trails", "link_context"]
 
@@ -51,10 +54,10 @@ def batch_trails(
     steps = max(len(row.labels) for row in rows)
     nodes = max(len(row.depth) for row in rows)
 
-    def pad(arrays: list[np.ndarray], *shape: int, value: int = 0) -> Tensor:
+    def pad(arrays: list[NDArray[Any]], *shape: int, value: int = 0) -> Tensor:
         out = np.full((len(arrays), *shape), value, dtype=arrays[0].dtype)
         for index, array in enumerate(arrays):
-            out[(index, *map(slice, array.shape))] = array
+            out[(index, *(slice(size) for size in array.shape))] = array
         return torch.from_numpy(out)
 
     return TrailBatch(
@@ -70,21 +73,23 @@ def batch_trails(
 
 @dataclass(frozen=True)
 class _TrailArrays:
-    features: np.ndarray
-    allowed: np.ndarray
-    labels: np.ndarray
-    node_step: np.ndarray
-    adjacency: np.ndarray
-    ancestors: np.ndarray
-    depth: np.ndarray
+    features: NDArray[Any]
+    allowed: NDArray[Any]
+    labels: NDArray[Any]
+    node_step: NDArray[Any]
+    adjacency: NDArray[Any]
+    ancestors: NDArray[Any]
+    depth: NDArray[Any]
 
 
-def _read(graph: Sequence[Sequence[int]], tokens: list, edges: int | None, max_tokens: int | None) -> _TrailArrays:
+def _read(
+    graph: Sequence[Sequence[int]], tokens: list[TrailToken], edges: int | None, max_tokens: int | None
+) -> _TrailArrays:
     state = TrailState(len(graph), edges)
     tokens = tokens[: max_tokens or len(tokens)]
     features, allowed, labels = [], [], []
     node_step: list[int] = []
-    for step, (token, following) in enumerate(zip(tokens, tokens[1:], strict=False)):
+    for step, (token, following) in enumerate(pairwise(tokens)):
         read = state.apply(token)
         if read.node == len(node_step):
             node_step.append(step)

@@ -3,19 +3,21 @@ r"""The network of the trail engine: a causal transformer with a windowed cache 
 Differences from AutoGraph's Llama on neighbour brackets, each because a graph is not a text:
 
 - A back-reference is not a word of a fixed vocabulary but a pointer: the score of node p is
-  :math:`\langle q_t, k_p\rangle + u_t[\mathrm{common}] + u_t[\mathrm{share}] + u_t[\mathrm{degree}] + u_t[\mathrm{rank}]`,
-  where k_p is the state after p's own block was read and u_t holds learned scores for what p looks like from the
-  current node (neighbours in common, as a count and as a share; degree; place in the chain of ancestors).
-  There is no cap on n, and closing a triangle is one look-up instead of something to be deduced.
+  :math:`\langle q_t, k_p\rangle + u_t[\mathrm{common}] + u_t[\mathrm{share}] + u_t[\mathrm{degree}] +
+  u_t[\mathrm{rank}]`, where k_p is the state after p's own block was read and u_t holds learned scores for what p
+  looks like from the current node (neighbours in common, as a count and as a share; degree; place in the chain of
+  ancestors). There is no cap on n, and closing a triangle is one look-up instead of something to be deduced.
 - Every token carries exact running facts (nodes and edges left, degree, depth, mean clustering so far).
 - Attention reaches ``window`` tokens back, so that the cost of a graph is linear in its edges; older nodes stay
   in reach of the pointer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .trail_batch import LinkContext, TrailBatch, link_context
@@ -28,8 +30,10 @@ CODES = 512
 CODE_WIDTH = 32
 POINTER_WIDTH = 64
 _COLUMN = {name: index for index, name in enumerate(FEATURES)}
-_COUNTS = ("nodes_left", "edges_left", "degree", "depth", "link_span", "link_rank", "link_common", "target_degree")
-_COUNTS += ("components",)
+_COUNTS = (
+    *("nodes_left", "edges_left", "degree", "depth", "components"),
+    *("link_span", "link_rank", "link_common", "target_degree"),
+)
 
 
 def bucket(count: Tensor) -> Tensor:
@@ -49,6 +53,8 @@ class TokenEmbedding(nn.Module):
     Codes are vectors for the index of a node modulo 512, so that attention can find the block of the node that
     a link points to; in training the indices are shifted at random, so that no code means "early".
     """
+
+    offsets: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -71,7 +77,8 @@ class TokenEmbedding(nn.Module):
         x = self.facts(index.flatten(0, -2)).unflatten(0, index.shape[:-1])
         own = self.codes((column["node"] + shift) % CODES)
         target = self.codes((column["target"] + shift) % CODES) * (column["target"] >= 0)[..., None]
-        return x + self.own_code(own) + self.target_code(target)
+        embedded: Tensor = x + self.own_code(own) + self.target_code(target)
+        return embedded
 
 
 class Attention(nn.Module):
@@ -94,7 +101,8 @@ class Attention(nn.Module):
             mask = (age >= 0) & (age < self.window)
         # no dropout on the weights: it would force the path that writes (steps, steps) per head, 4 times slower here
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.out(y.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return mixed
 
     def step(self, x: Tensor, angles: Tensor, keys: Tensor, values: Tensor, place: Tensor, mask: Tensor) -> Tensor:
         """One position: x (batch, width); writes keys and values (batch, heads, window, width / heads) at ``place``."""
@@ -105,7 +113,8 @@ class Attention(nn.Module):
         values[row, :, place] = v
         reach = mask.shape[-1]
         y = F.scaled_dot_product_attention(q[:, :, None], keys[:, :, :reach], values[:, :, :reach], attn_mask=mask)
-        return self.out(y.flatten(1))
+        mixed: Tensor = self.out(y.flatten(1))
+        return mixed
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -128,8 +137,10 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+        """All positions at once, see ``Attention.forward``."""
         x = x + self.dropout(self.attention(self.norm1(x), angles))
-        return x + self.dropout(self.feed(self.norm2(x)))
+        fed: Tensor = x + self.dropout(self.feed(self.norm2(x)))
+        return fed
 
     def step(self, x: Tensor, angles: Tensor, keys: Tensor, values: Tensor, place: Tensor, mask: Tensor) -> Tensor:
         """One position through the cache, see ``Attention.step``."""
@@ -178,11 +189,14 @@ class TrailTransformer(nn.Module):
         - output: logits (batch, steps, 4 + nodes) over ROOT, CHILD, BRANCH, END and LINK p; illegal ones are -inf.
     """
 
+    blocks: Sequence[Block]
+    frequencies: Tensor
+
     def __init__(self, width: int, layers: int, heads: int, window: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads, self.window = heads, window
         self.embedding = TokenEmbedding(width)
-        self.blocks = nn.ModuleList(Block(width, heads, window, dropout) for _ in range(layers))
+        self.blocks = cast(Sequence[Block], nn.ModuleList(Block(width, heads, window, dropout) for _ in range(layers)))
         self.norm = nn.RMSNorm(width)
         self.kind_head = nn.Linear(width, 4)
         self.query = nn.Linear(width, POINTER_WIDTH, bias=False)

@@ -14,14 +14,14 @@ model on graphs of thirteen domains. Three choices differ from the paper:
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import pairwise
 from random import Random
 from typing import Any, cast
 
 import lightning
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
@@ -80,7 +80,7 @@ class ConditionEncoder(nn.Module):
 
 
 class TextAlignment(nn.Module):
-    r"""Texts and graph descriptors in one space, so that :math:`p(\text{graph} \mid \text{text}) \propto e^{s\,u \cdot v}`.
+    r"""Texts and graph descriptors in one space: :math:`p(\text{graph} \mid \text{text}) \propto e^{s\,u \cdot v}`.
 
     Trained by InfoNCE: each prompt must find the graph that it was written for among the others.
     """
@@ -398,4 +398,4 @@ def neighbour_lists(batch: Batch) -> list[list[list[int]]]:
         lists.append(targets[start : start + count])
         start += count
     bounds = batch.ptr.tolist()
-    return [lists[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [lists[low:high] for low, high in pairwise(bounds)]

@@ -1,0 +1,33 @@
+"""One JSON line per figure, to the screen and to ``benchmarks/results/``."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from graftable.files import write_text
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", **more):
+    """One figure; ``ratio`` is value / peer_value where there is a peer."""
+    return {
+        "name": name,
+        "value": round(float(value), 6),
+        "unit": unit,
+        "peer": peer,
+        "peer_value": peer_value,
+        "ratio": None if not peer_value else round(float(value) / peer_value, 4),
+        "device": device,
+        "versions": {package: version(package) for package in ("graftable", "torch", "numpy")}
+        | {"python": platform.python_version()},
+        **more,
+    }
+
+
+def write_figures(benchmark, figures):
+    """Print the figures and replace ``results/<benchmark>.jsonl``."""
+    lines = [json.dumps(one) for one in figures]
+    print("\n".join(lines))
+    write_text(RESULTS / f"{benchmark}.jsonl", "\n".join(lines) + "\n")

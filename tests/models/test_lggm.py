@@ -1,0 +1,137 @@
+from random import Random
+
+import networkx as nx
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from graftable.errors import ConfigError, ModelFileError
+from graftable.graphs.attributes import graph_attributes
+from graftable.graphs.conditions import Condition
+from graftable.graphs.conversion import from_networkx
+from graftable.graphs.prompts import parse_prompt
+from graftable.models.lggm import LGGM, neighbour_lists, next_token_loss
+from graftable.models.pretrained import load_pretrained
+from graftable.pipelines.records import record_to_graph
+
+DOMAINS = ["tree", "ws"]
+
+
+def corpus():
+    graphs = [nx.random_labeled_tree(n, seed=n) for n in range(8, 20)]
+    graphs += [nx.connected_watts_strogatz_graph(n, 4, 0.2, seed=n) for n in range(12, 24)]
+    data = []
+    for index, graph in enumerate(graphs):
+        one = from_networkx(graph)
+        one.domain, one.attributes = DOMAINS[index >= 12], graph_attributes(graph)
+        data.append(one)
+    return data
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = LGGM(width=32, layers=2, heads=2, domains=DOMAINS, dropout=0.0)
+    model.fill_table(corpus())
+    return model.eval()
+
+
+def same(first, second):
+    return all(torch.equal(a.edge_index, b.edge_index) for a, b in zip(first, second, strict=True))
+
+
+def test_next_token_loss_is_the_mean_log_probability_of_the_labels():
+    logits = torch.tensor([[[0.0, 1.0, -torch.inf], [2.0, 0.0, 0.0]]])
+    labels = torch.tensor([[1, -100]])
+    expected = -(logits[0, 0].softmax(-1)[1]).log()
+    torch.testing.assert_close(next_token_loss(logits, labels), expected)
+
+
+def test_neighbour_lists_are_those_of_networkx():
+    graphs = [nx.petersen_graph(), nx.empty_graph(3), nx.star_graph(4)]
+    lists = neighbour_lists(Batch.from_data_list([from_networkx(graph) for graph in graphs]))
+    assert lists == [[sorted(graph[node]) for node in graph] for graph in graphs]
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 17, 64])
+def test_generated_graphs_have_exactly_the_nodes_asked_for(model, nodes):
+    for graph in model.generate([Condition(num_nodes=nodes)] * 3, seed=1):
+        assert graph.num_nodes == nodes
+        assert max(graph.edge_index.flatten().tolist(), default=0) < nodes
+
+
+def test_a_graph_is_a_function_of_the_seed_and_not_of_how_many_are_drawn(model):
+    condition = parse_prompt("a tree of 15 nodes", DOMAINS)
+    eight, three = model.generate([condition] * 8, seed=5), model.generate([condition] * 3, seed=5)
+    assert same(eight[:3], three)
+    assert not same(model.generate([condition] * 3, seed=6), three)
+
+
+def test_saved_models_load_bit_exactly_and_draw_the_same_graphs(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    loaded = load_pretrained(LGGM, str(tmp_path))
+    assert loaded.hparams == model.hparams
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    condition = parse_prompt("a tree of 15 nodes", DOMAINS)
+    assert same(model.generate([condition] * 3), loaded.generate([condition] * 3))
+
+
+@pytest.mark.parametrize("damage", ["absent", "truncated", "other-shape", "not-json"])
+def test_a_damaged_model_folder_is_one_sentence(model, tmp_path, damage):
+    model.save_pretrained(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    if damage == "absent":
+        weights.unlink()
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "other-shape":
+        config.write_text(config.read_text().replace('"width": 32', '"width": 64'))
+    else:
+        config.write_text("{")
+    with pytest.raises(ModelFileError, match=str(tmp_path)):
+        load_pretrained(LGGM, str(tmp_path))
+
+
+def test_predictions_are_graph_records_with_the_sizes_of_the_batch(model):
+    graphs = corpus()[:4]
+    for graph in graphs:
+        graph.attributes = torch.zeros(1, 8)
+        graph.text = ""
+    records = model.predict_step(Batch.from_data_list(graphs), 0)
+    assert [record_to_graph(record).num_nodes for record in records] == [graph.num_nodes for graph in graphs]
+
+
+def test_the_null_condition_says_nothing(model):
+    drawn, text = model.draw_conditions([Condition(domain="tree"), Condition(domain="ws")], 0)
+    condition, nothing = model._sampling_conditions(drawn, text)
+    assert not torch.allclose(condition[0], condition[1])
+    torch.testing.assert_close(nothing[0], nothing[1])
+
+
+def test_a_few_steps_teach_the_tiny_model():
+    """From near uniform to clearly better on the same graphs, by the loss of the training step itself."""
+    torch.manual_seed(0)
+    model = LGGM(width=32, layers=1, heads=2, domains=DOMAINS, dropout=0.0, condition_dropout=0.0)
+    graphs = corpus()
+    model.fill_table(graphs)
+    batch = []
+    for graph in graphs:
+        one = graph.clone()
+        one.attributes = torch.tensor([[graph.attributes[name] for name in list(graph.attributes)[:8]]])
+        one.text = ""
+        batch.append(one)
+    batch = Batch.from_data_list(batch)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    losses = []
+    for step in range(40):
+        loss = model._token_loss(batch, Random(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.65 * losses[0]
+
+
+def test_odd_head_widths_are_refused():
+    with pytest.raises(ConfigError, match="even whole number"):
+        LGGM(width=30, heads=4)
