@@ -6,7 +6,7 @@ One table serves both directions, so that what :mod:`~graftable.graphs.prompt_te
 
 from typing import NamedTuple
 
-__all__ = ["DOMAIN_WORDS", "FAMILIES", "GENERIC_WORDS", "DomainWords", "words_of"]
+__all__ = ["DOMAIN_WORDS", "GENERIC_WORDS", "VAGUE_DOMAINS", "DomainWords", "words_of"]
 
 
 class DomainWords(NamedTuple):
@@ -18,9 +18,6 @@ class DomainWords(NamedTuple):
     definitions: tuple[str, ...]  # noun phrases that say what is joined to what
     hints: tuple[str, ...] = ()  # words that suggest the domain unless something clearer is said
 
-
-FAMILIES = ("planar", "sbm", "tree", "lobster", "grid", "ba", "ws", "rgg", "caveman")
-"""The procedural families; any other domain is one of real networks."""
 
 DOMAIN_WORDS: dict[str, DomainWords] = {
     "asn": DomainWords(
@@ -36,14 +33,15 @@ DOMAIN_WORDS: dict[str, DomainWords] = {
         ("proteins", "genes", "neurons", "residues", "amino acids"),
         ("interactions", "contacts", "bindings"),
         ("proteins and the interactions between them", "genes or proteins that act on each other in a cell"),
-        ("protein interaction", "biological", "protein", "gene", "neural", "disease", "yeast", "cell", "brain", "bio"),
+        ("protein interaction", "protein contact", "biological", "protein", "gene", "neural", "disease", "yeast",
+         "cell", "brain", "bio"),
     ),
     "chem": DomainWords(
         ("molecule", "molecular graph", "chemical compound", "chemical graph", "molecular structure"),
         ("atoms",),
         ("bonds",),
         ("atoms held together by chemical bonds", "the atoms of a compound and their bonds"),
-        ("chemical", "chemistry", "compound", "drug", "molecular", "enzyme", "chem"),
+        ("chemical", "chemistry", "compound", "drug", "molecular", "enzyme", "bond", "chem"),
     ),
     "citation": DomainWords(
         ("citation network", "citation graph", "network of citations", "bibliographic network"),
@@ -64,7 +62,7 @@ DOMAIN_WORDS: dict[str, DomainWords] = {
         ("food web", "ecological network", "trophic network", "network of predators and prey"),
         ("species", "organisms", "predators"),
         ("feeding links", "predations"),
-        ("species and who eats whom", "the predators and prey of a habitat"),
+        ("species and who feeds on whom", "the species of a habitat and how they live off each other"),
         ("ecosystem", "ecology", "ecological", "predator", "prey", "habitat", "trophic", "eco"),
     ),
     "econ": DomainWords(
@@ -78,12 +76,12 @@ DOMAIN_WORDS: dict[str, DomainWords] = {
         ("email network", "e-mail network", "email graph", "network of emails"),
         ("employees", "accounts", "correspondents", "mailboxes"),
         ("messages", "emails"),
-        ("people of an institution who send each other email", "who writes email to whom"),
+        ("people of one institution who send each other email", "who writes email to whom"),
         ("email", "e-mail", "mail"),
     ),
     "power": DomainWords(
-        ("power grid", "power network", "electric grid", "electrical grid", "electricity grid", "electric power network",
-         "power distribution system", "transmission grid"),
+        ("power grid", "power network", "electric grid", "electrical grid", "electricity grid",
+         "electric power network", "power distribution system", "transmission grid"),
         ("buses", "substations", "generators", "power stations", "power plants", "transformers"),
         ("lines", "power lines", "transmission lines", "branches"),
         ("buses in a power distribution system", "substations joined by transmission lines"),
@@ -115,7 +113,7 @@ DOMAIN_WORDS: dict[str, DomainWords] = {
         ("web pages", "pages", "websites", "sites", "blogs"),
         ("hyperlinks",),
         ("web pages and the hyperlinks between them", "sites of the world wide web that link to each other"),
-        ("web", "hyperlink", "website", "blog", "webpage", "world wide web"),
+        ("web", "web page", "hyperlink", "website", "blog", "webpage", "world wide web"),
     ),
     "tech": DomainWords(
         ("internet topology", "router network", "computer network", "internet graph", "network of routers",
@@ -153,7 +151,7 @@ DOMAIN_WORDS: dict[str, DomainWords] = {
     ),
     "tree": DomainWords(
         ("random tree", "tree", "tree graph"),
-        ("leaves",), (),
+        (), (),
         ("a connected graph without cycles", "nodes that branch and never close a cycle"),
         ("acyclic",),
     ),
@@ -182,19 +180,24 @@ DOMAIN_WORDS: dict[str, DomainWords] = {
     ),
     "rgg": DomainWords(
         ("random geometric graph", "geometric graph", "unit disk graph"),
-        ("sensors", "points"), (),
+        ("sensors",), (),
         ("points in a square, joined when they are near each other", "nodes joined to all others within a radius"),
         ("geometric", "rgg", "sensor"),
     ),
-    "caveman": DomainWords(
-        ("caveman graph", "connected caveman graph", "relaxed caveman graph"),
+    "community": DomainWords(
+        ("community graph", "caveman graph", "relaxed caveman graph", "connected caveman graph"),
         (), (),
-        ("small cliques in a ring, loosely linked", "cliques joined by a few edges"),
+        ("small cliques in a ring, loosely linked", "small dense groups joined by few edges"),
         ("caveman",),
     ),
 }  # fmt: skip
 
-GENERIC_WORDS = DomainWords(("graph", "network"), ("nodes", "vertices", "node", "vertex"), ("edges", "links"), ())
+GENERIC_WORDS = DomainWords(
+    ("graph", "network"), ("nodes", "vertices", "vertex", "points", "entities"), ("edges", "links"), ()
+)
+
+VAGUE_DOMAINS = ("soc",)
+"""Domains whose names also describe others: a social network of dolphins, a friendship network on Facebook."""
 
 
 def words_of(domain: str | None) -> DomainWords:
