@@ -100,12 +100,22 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--count", type=at_least(1), default=1, help="how many graphs (default 1)")
     parser.add_argument("--out", default="generated", metavar="FOLDER", help="folder to write to (default generated/)")
     parser.add_argument("--num-nodes", type=at_least(1), metavar="N", help="exact number of nodes")
-    parser.add_argument("--domain", help="domain to imitate, such as power or social; overrides the prompt's")
+    parser.add_argument("--num-edges", type=at_least(0), metavar="M", help="wanted number of edges")
+    parser.add_argument("--domain", help="domain to imitate, such as power or road; must not contradict the prompt")
     for name in GRAPH_ATTRIBUTES:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=finite, metavar="X", help=f"wanted {name.replace('_', ' ')}"
         )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same graphs (default 0)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="the same seed draws the same graphs (default 0)")
+    parser.add_argument(
+        "--guidance",
+        type=finite,
+        metavar="G",
+        help="0 ignores the prompt, 1 follows the model, 2 follows the prompt more closely (default: the model's)",
+    )
+    parser.add_argument(
+        "--temperature", type=finite, default=1.0, metavar="T", help="below 1, likelier and less varied (default 1)"
+    )
     parser.add_argument("--model", default="lggm", help="model folder, or the name of one that ships (default lggm)")
     parser.add_argument(
         "--connected",

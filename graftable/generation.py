@@ -80,10 +80,13 @@ def generate(
 
     if n < 1:
         raise ConfigError(f"n is {n}; expected at least 1 graph.")
+    if not temperature > 0:
+        raise ConfigError(f"temperature is {temperature:g}; expected a number above 0, 1 takes the model as it is.")
     options = Condition(num_nodes=num_nodes, num_edges=num_edges, domain=domain, attributes=dict(attributes or {}))
     network = load_pretrained(LGGM, model) if isinstance(model, str) else model
     request = prompt if isinstance(prompt, Condition) else parse_prompt(prompt, network.domains)
     request = request.merged(options)
+    network.check_domain(request)
     settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "progress": progress}
     graphs = network.generate([request] * n, seed=seed, **settings)
     if connected is not None:
@@ -157,9 +160,9 @@ def fit_graphs(
     from graftable.models.pretrained import load_pretrained
     from graftable.pipelines import GraphDataModule
     from graftable.pipelines.randomness import CounterRandomness
-    from graftable.training import silence_advertising
+    from graftable.training import quieten_lightning
 
-    silence_advertising()
+    quieten_lightning()
     graphs = list(graphs)
     if not graphs:
         raise DataError("there are no graphs to fit to; expected at least one.")
@@ -214,8 +217,9 @@ def run(namespace: argparse.Namespace) -> int:
         )
     )  # before the model is loaded, so that a mistake is answered at once
     network = load_pretrained(LGGM, namespace.model)
+    network.check_domain(request)
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=namespace.json) as bar:
+    with Progress(console=console, transient=True, disable=namespace.json or not console.is_terminal) as bar:
         task = bar.add_task("drawing graphs", total=namespace.count)
         graphs = generate(
             request,

@@ -4,6 +4,7 @@ A prompt says little. What it leaves open (and n and m before all) is drawn join
 fit it, so that a road network is sparse and a friendship network is not, without a density model to be fitted.
 """
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from graftable.errors import PromptError
 from .attributes import ATTRIBUTES
 from .conditions import Condition, Level, Terciles
 
-__all__ = ["VALUES", "ConditionTable", "DrawnCondition"]
+__all__ = ["VALUES", "ConditionTable", "DrawnCondition", "domain_index"]
 
 VALUES = ("num_nodes", "num_edges", *ATTRIBUTES)
 """The numbers that a row holds, in this order."""
@@ -27,6 +28,19 @@ _LOGARITHMIC = ("num_nodes", "num_edges", "mean_degree", "components", "diameter
 # How far (in standard deviations of the logarithm or value) a training graph may be from a requested number.
 _REACH = 0.15
 _SIZE_REACH = 0.35  # natural logarithm of n
+
+
+def domain_index(name: str, domains: Sequence[str]) -> int:
+    """Place of a domain among those that a model knows.
+
+    Raises:
+        PromptError: If it is not among them; the sentence names the nearest.
+    """
+    if name in domains:
+        return domains.index(name)
+    near = difflib.get_close_matches(name, domains, n=1)
+    advice = f'did you mean "{near[0]}"?' if near else f"it knows {', '.join(domains)}."
+    raise PromptError(f'the model knows no domain "{name}"; {advice}')
 
 
 @dataclass(frozen=True)
@@ -133,9 +147,7 @@ class ConditionTable(nn.Module):
         """Log-weight of each row: 0 where it fits, falling with the distance from what is asked for."""
         score = np.zeros(len(self))
         if condition.domain is not None:
-            if condition.domain not in domains:
-                raise PromptError(f'the model knows no domain "{condition.domain}"; it knows {", ".join(domains)}.')
-            score -= 1e6 * (self.domain.numpy(force=True) != domains.index(condition.domain))
+            score -= 1e6 * (self.domain.numpy(force=True) != domain_index(condition.domain, domains))
         values = self.values.double()
         nodes = values[:, 0].numpy(force=True)
         if condition.num_nodes is not None:

@@ -28,7 +28,7 @@ from torch_geometric.data import Batch, Data
 
 from graftable.errors import ConfigError
 from graftable.graphs.attributes import ATTRIBUTES
-from graftable.graphs.condition_table import VALUES, ConditionTable, DrawnCondition
+from graftable.graphs.condition_table import VALUES, ConditionTable, DrawnCondition, domain_index
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS
 from graftable.graphs.edge_lists import graph_from_edges
@@ -320,6 +320,15 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
             guidance=guidance, temperature=temperature, batch_size=batch_size, progress=progress,
         )  # fmt: skip
         return [self._graph(d, edges) for d, edges in zip(drawn, written, strict=True)]
+
+    def check_domain(self, condition: Condition) -> None:
+        """Refuse a domain that the model does not know, before any work.
+
+        Raises:
+            PromptError: The sentence names the nearest domain.
+        """
+        if condition.domain is not None:
+            domain_index(condition.domain, self.domains)
 
     def draw_conditions(self, conditions: Sequence[Condition], seed: int) -> tuple[list[DrawnCondition], Tensor]:
         """Fill what each condition leaves open; also returns the encoded texts (conditions, TEXT_WIDTH)."""

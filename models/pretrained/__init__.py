@@ -1,5 +1,7 @@
 """Weights that ship with the package, one folder per model (safetensors, config.json, model card)."""
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +38,8 @@ def load_pretrained(model_class: type[Model], name: str) -> Model:
         if not (folder / file).is_file():
             raise ModelFileError(f"{folder}: {file} is missing; expected a folder written by save_pretrained.")
     try:
-        model: Model = model_class.from_pretrained(str(folder), strict=True)
+        with contextlib.redirect_stdout(io.StringIO()):  # the hub prints a line that would precede our JSON
+            model: Model = model_class.from_pretrained(str(folder), strict=True).eval()
     except Exception as error:  # the readers of both files raise errors of many libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(
