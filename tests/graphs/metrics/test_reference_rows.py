@@ -1,0 +1,53 @@
+"""The published rows, from graph sets that lie beside the tests (their sources and licences: tests/data/README.md)."""
+
+from pathlib import Path
+
+import pytest
+
+from graftable.graphs.metrics import STATISTICS, describe_graphs, evaluate_graphs, vun
+from graftable.pipelines.readers import read_graphs
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def parts(name):
+    graphs = read_graphs(DATA / f"{name}.npz")
+    return [graph for graph in graphs if graph.split == "train"], [graph for graph in graphs if graph.split == "test"]
+
+
+def row(report):
+    return [round(report.statistics[name].value, 4) for name in STATISTICS]
+
+
+@pytest.fixture(scope="module")
+def planar():
+    train, test = parts("planar")
+    return train, describe_graphs(train), describe_graphs(test)
+
+
+def test_planar_training_row_is_the_published_one(planar):
+    _, train, test = planar
+    assert row(evaluate_graphs(train, test)) == [0.0002, 0.0310, 0.0005, 0.0038, 0.0012]
+
+
+def test_tree_training_row_is_the_published_one():
+    train, test = (describe_graphs(part, clip_spectrum=False) for part in parts("tree"))
+    found = row(evaluate_graphs(train, test))
+    # which trees lose their eigenvalue 2 to rounding depends on the processor: .0073 to .0075
+    assert found.pop(3) == pytest.approx(0.0075, abs=0.0003)
+    assert found == [0.0001, 0.0, 0.0, 0.0030]
+
+
+def test_tree_spectra_do_not_depend_on_rounding_by_default():
+    train, test = (describe_graphs(part, ["spectral"]) for part in parts("tree"))
+    figure = evaluate_graphs(train, test, statistics=["spectral"]).statistics["spectral"]
+    assert figure.value == pytest.approx(0.00735, abs=1e-5)
+
+
+def test_released_planar_samples_of_digress_score_as_recorded(planar):
+    train_graphs, train, test = planar
+    samples = read_graphs(DATA / "digress_planar_samples.npz")
+    report = evaluate_graphs(samples, test, train)
+    assert row(report) == [0.0006, 0.0563, 0.0098, 0.0062, 0.0024]
+    assert round(report.ratio.value, 2) == 5.35
+    assert vun(samples, train_graphs, "planar").vun.value == 0.85
