@@ -18,7 +18,8 @@ from networkx.readwrite.graphml import GraphMLReader
 from torch_geometric.data import Data
 
 from graftable.errors import DataError
-from graftable.graphs.edge_lists import edge_array, graph_from_edges, unique_edges
+
+from .edge_lists import edge_array, graph_from_edges, unique_edges
 
 __all__ = [
     "SIMPLIFY",

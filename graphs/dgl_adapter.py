@@ -13,7 +13,8 @@ import torch
 from torch_geometric.data import Data
 
 from graftable.errors import DataError, MissingExtraError
-from graftable.graphs.conversion import SIMPLIFY, symmetric_graph
+
+from .conversion import SIMPLIFY, symmetric_graph
 
 if TYPE_CHECKING:
     from dgl import DGLGraph

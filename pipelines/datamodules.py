@@ -20,9 +20,10 @@ from graftable.errors import ConfigError, DataError
 from graftable.graphs.attributes import ATTRIBUTES, graph_attributes
 from graftable.graphs.conversion import from_networkx, from_pyg
 from graftable.graphs.corpus import SPLITS, corpus_path
-from graftable.pipelines.batching import BudgetBatchSampler
-from graftable.pipelines.readers import read_graphs
-from graftable.pipelines.splits import assign_splits
+
+from .batching import BudgetBatchSampler
+from .readers import read_graphs
+from .splits import assign_splits
 
 __all__ = ["GraphDataModule"]
 

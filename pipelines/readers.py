@@ -22,8 +22,9 @@ from torch_geometric.data import Data
 from graftable.errors import DataError
 from graftable.files import write_text
 from graftable.graphs.conversion import finite_attributes, from_graphml, simple_graph, to_graphml
-from graftable.pipelines.edge_list_text import described, json_object, parse_edge_list
-from graftable.pipelines.records import GRAPH, iterate_records, record_to_graph, write_records
+
+from .edge_list_text import described, json_object, parse_edge_list
+from .records import GRAPH, iterate_records, record_to_graph, write_records
 
 __all__ = ["convert_graphs", "read_graphs", "write_graphs"]
 
