@@ -19,7 +19,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from graftable import complaints, models, pipelines
 from graftable.config_files import CONFIG_VERSION, TRUSTED_ROOTS, Request
 from graftable.errors import ConfigError, GraftableError, ModelFileError
-from graftable.pipelines.checkpoints import AtomicCheckpointIO
+from graftable.pipelines.checkpoints import AtomicCheckpointIO, load_checkpoint
 from graftable.pipelines.prediction import RecordWriter
 from graftable.pipelines.preemption import Preemption
 from graftable.pipelines.randomness import CounterRandomness
@@ -90,7 +90,11 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # LightningCLI lets the hyper-parameters inside a checkpoint overrule config and command line in silence.
         # Here what the user wrote is what runs, and weights that do not fit are reported as such.
-        return
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path is not None and path not in ("best", "last", "hpc"):
+            load_checkpoint(
+                path, map_location="meta"
+            )  # a missing or damaged file is refused before anything is written
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what a constructor refuses is said in one sentence."""
@@ -147,7 +151,7 @@ def run(request: Request) -> int:
         GraftableError: If the user made a mistake.
     """
     restrict_imports(request.extra_roots)
-    silence_advertising()
+    quieten_lightning()
     register_classes()
     try:
         TrainingCLI(request)
@@ -184,10 +188,12 @@ def restrict_imports(also: Sequence[str]) -> None:
     )
 
 
-def silence_advertising() -> None:
-    """Drop Lightning's tips to install its cloud products, and a warning that only Lightning could act on."""
+def quieten_lightning() -> None:
+    """Drop Lightning's tips to install its cloud products, and warnings that a user cannot act on."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+    # validate, test and predict need no ModelCheckpoint
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
 
 
 def _is_no_tip(record: logging.LogRecord) -> bool:
