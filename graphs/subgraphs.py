@@ -50,7 +50,7 @@ def partition_regions(
         Sorted node ids by region name; every node is in exactly one region.
 
     Raises:
-        DataError: If the fractions are not positive or do not sum to 1.
+        DataError: If the fractions are not positive or do not sum to 1, or the network is too small for them.
 
     References:
         Blondel et al., "Fast unfolding of communities in large networks", 2008.
@@ -65,6 +65,8 @@ def partition_regions(
     rng = np.random.default_rng(seed)
     num_nodes, network = int(graph.num_nodes or 0), _networkx(graph)
     pieces = _pieces(network, max(2, int(PIECE_FRACTION * num_nodes)), seed)
+    if len(pieces) < len(fractions):
+        raise DataError(f"a network of {num_nodes} nodes is too small for {len(fractions)} regions; keep it whole.")
     links = _piece_links(network, pieces)
     adjacency = sparse_adjacency(num_nodes, edge_array(graph))
     candidates = [_grow_regions(pieces, links, fractions, num_nodes, rng) for _ in range(CANDIDATES)]
@@ -108,10 +110,11 @@ def _grow_regions(
     free = set(range(len(pieces)))
     largest = max(fractions, key=lambda name: fractions[name])
     chosen: dict[str, set[int]] = {}
-    for name in fractions:
-        if name != largest:
-            chosen[name] = _grow_region([len(p) for p in pieces], links, free, fractions[name] * num_nodes, rng)
-            free -= chosen[name]
+    for position, name in enumerate(name for name in fractions if name != largest):
+        later = len(fractions) - position - 1
+        wanted = fractions[name] * num_nodes
+        chosen[name] = _grow_region([len(p) for p in pieces], links, free, wanted, later, rng)
+        free -= chosen[name]
     chosen[largest] = free
     return {
         name: np.array(sorted(node for index in chosen[name] for node in pieces[index]), dtype=np.int64)
@@ -120,13 +123,13 @@ def _grow_regions(
 
 
 def _grow_region(
-    sizes: list[int], links: nx.Graph, free: set[int], wanted: float, rng: np.random.Generator
+    sizes: list[int], links: nx.Graph, free: set[int], wanted: float, reserved: int, rng: np.random.Generator
 ) -> set[int]:
-    """Absorb free pieces, best connected first, for as long as that brings the size nearer to ``wanted``."""
+    """Absorb free pieces, best connected first, while that brings the size nearer to ``wanted`` and leaves enough."""
     start = int(rng.choice(sorted(free)))
     chosen, size = {start}, sizes[start]
     pull: Counter[int] = Counter({piece: links[start][piece]["weight"] for piece in links[start]})
-    while rest := sorted(free - chosen):
+    while len(rest := sorted(free - chosen)) > reserved:
         best = max(rest, key=lambda piece: (pull[piece], -sizes[piece]))
         if abs(size + sizes[best] - wanted) >= abs(size - wanted):
             break
@@ -185,18 +188,22 @@ def sample_subgraphs(
 
     Example:
         >>> ring = graph_from_edges(30, [[i, (i + 1) % 30] for i in range(30)])
-        >>> next(sample_subgraphs(ring, seed=0, nodes=range(10))).nodes.max() < 10
+        >>> bool(next(sample_subgraphs(ring, seed=0, nodes=range(10))).nodes.max() < 10)
         True
     """
     rng = np.random.default_rng(seed)
     region = np.arange(graph.num_nodes) if nodes is None else np.unique(np.asarray(nodes, dtype=np.int64))
     neighbours = _neighbours(graph, region)
+    reach = _component_sizes(graph, region)
     seen = set() if seen is None else seen
     failures = 0
     while failures < ATTEMPTS and len(region) >= min_nodes:
         start = int(rng.choice(region))
-        visit = _random_walk if rng.random() < 0.5 else _capped_search
-        order = _prefix_within(visit(neighbours, start, max_nodes, rng), neighbours, max_edges)
+        if rng.random() < 0.5:
+            order = _random_walk(neighbours, start, min(max_nodes, reach[start]), STEPS_PER_NODE * max_nodes, rng)
+        else:
+            order = _capped_search(neighbours, start, max_nodes, rng)
+        order = _prefix_within(order, neighbours, max_edges)
         failures += 1
         if len(order) < min_nodes:
             continue
@@ -220,12 +227,20 @@ def _neighbours(graph: Data, region: Nodes) -> dict[int, Nodes]:
     return {int(node): both[a:b, 1] for node, a, b in zip(region, starts, stops, strict=True)}
 
 
-def _random_walk(neighbours: Mapping[int, Nodes], start: int, size: int, rng: np.random.Generator) -> list[int]:
+def _component_sizes(graph: Data, region: Nodes) -> dict[int, int]:
+    """By node of the region, how many nodes a walk inside the region can reach."""
+    part = sparse_adjacency(int(graph.num_nodes or 0), edge_array(graph))[region][:, region]
+    _, labels = csgraph.connected_components(part, directed=False)
+    return dict(zip(region.tolist(), np.bincount(labels)[labels].tolist(), strict=True))
+
+
+def _random_walk(
+    neighbours: Mapping[int, Nodes], start: int, size: int, steps: int, rng: np.random.Generator
+) -> list[int]:
     """Nodes in the order in which a random walk with restart first visits them."""
     if not len(neighbours[start]):
         return [start]
     visited, here = {start: None}, start
-    steps = STEPS_PER_NODE * size
     for jump, turn in zip(rng.random(steps) < RESTART, rng.random(steps), strict=True):
         around = neighbours[start if jump else here]
         here = int(around[int(turn * len(around))])

@@ -272,8 +272,24 @@ def _collect(corpus: list[Data], drawn: Iterator[tuple[str, Data]], domain: str,
         )
 
 
-def build_corpus(folder: Path, out: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Read all sources below ``folder/real``, draw the corpus, and write it with its metadata to ``out``.
+def build_corpus(
+    folder: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    names: Mapping[str, Sequence[str]] = SOURCES,
+    real_quota: Mapping[str, int] = REAL_QUOTA,
+    family_quota: Mapping[str, int] = FAMILY_QUOTA,
+) -> dict[str, Any]:
+    """Read the sources below ``folder/real``, draw the corpus, and write it with its metadata to ``out``.
+
+    Args:
+        folder: Holds ``real/<name>.npz`` (collections) and ``real/<name>.txt.gz`` (networks).
+        out: Folder for ``train.parquet``, ``val.parquet``, ``test.parquet`` and ``metadata.json``.
+        seed: The files are a function of the sources and this seed.
+        names: Source files by domain.
+        real_quota: Graphs wanted per domain, by split.
+        family_quota: Graphs wanted per procedural family, by split.
 
     Returns:
         The metadata, as in ``metadata.json``.
@@ -281,8 +297,8 @@ def build_corpus(folder: Path, out: Path, *, seed: int = 0) -> dict[str, Any]:
     Raises:
         DataError: If a source file is missing.
     """
-    sources = {domain: [read_source(folder / "real", name) for name in names] for domain, names in SOURCES.items()}
-    corpus = corpus_graphs(sources, seed=seed)
+    sources = {domain: [read_source(folder / "real", name) for name in members] for domain, members in names.items()}
+    corpus = corpus_graphs(sources, seed=seed, real_quota=real_quota, family_quota=family_quota)
     for split, graphs in corpus.items():
         write_records(out / f"{split}.parquet", graphs, GRAPH)
     metadata = _describe(corpus, sources, seed)

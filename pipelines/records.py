@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +294,7 @@ def _column(array: pa.Array) -> list[Any]:
         return [None if value is None else dict(value) for value in array.to_pylist()]
     if pa.types.is_list(array.type) and pa.types.is_integer(array.type.value_type):
         offsets, flat = array.offsets.to_numpy(), array.values.to_numpy()
-        return [flat[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+        return [flat[start:stop] for start, stop in pairwise(offsets)]
     values: list[Any] = array.to_pylist()
     return values
 
