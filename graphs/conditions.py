@@ -195,7 +195,7 @@ class Terciles:
         PromptError: If an attribute is unknown or its cut points are not in order.
 
     Example:
-        >>> terciles = Terciles.from_values({"clustering": [0.0, 0.0, 0.1, 0.2, 0.5, 0.8]})
+        >>> terciles = Terciles.from_values({"clustering": [0.0, 0.0, 0.1, 0.3, 0.5, 0.8]})
         >>> terciles.level_of("clustering", 0.6), terciles.bounds("clustering", "high")
         ('high', (0.3, 1.0))
     """
@@ -214,8 +214,13 @@ class Terciles:
     def from_values(cls, values: Mapping[str, ArrayLike]) -> Self:
         """The thirds of the given values, one array for each attribute; attributes without values are left out."""
         arrays = {name: np.asarray(array, dtype=np.float64).ravel() for name, array in values.items()}
-        cuts = {name: np.quantile(array, [1 / 3, 2 / 3]) for name, array in arrays.items() if array.size}
-        return cls({name: (round(float(low), 6), round(float(high), 6)) for name, (low, high) in cuts.items()})
+        # Cut points are values that occur: between two values, rounding could move one across.
+        cuts = {
+            name: np.quantile(array, [1 / 3, 2 / 3], method="inverted_cdf")
+            for name, array in arrays.items()
+            if array.size
+        }
+        return cls({name: (float(low), float(high)) for name, (low, high) in cuts.items()})
 
     def level_of(self, name: str, value: float) -> Level:
         """The level of a value."""

@@ -91,12 +91,8 @@ class PromptReader:
         links = [self._text(place) for place in range(name + 1, start) if self._kind(place) is Kind.LINK]
         noun = self._noun_after(end)
         bounds = [place for place in range(name + 1, start) if self._kind(place) is Kind.BOUND]
-        for after in (end + 1, noun + 1):
-            if self._text(after).startswith("or ") or (
-                self._kind(after) is Kind.BOUND and self._ends_phrase(after + 1)
-            ):
-                bounds.append(after)
-        bound = self._tokens[bounds[0]].value if bounds and self._kind(bounds[0]) is Kind.BOUND else None
+        bounds += [place for place in (end + 1, noun + 1) if self._is_late_bound(place)]
+        bound = self._tokens[bounds[0]].value if bounds else None
         if low == high and bound:
             low, high = _bounded(low, bound)
         if self._is_named(name, links) and (links or noun == end):
@@ -104,6 +100,11 @@ class PromptReader:
         elif noun > end and not self._is_general(start):
             self._assign(noun, low, high, bound)
         return end
+
+    def _is_late_bound(self, place: int) -> bool:
+        """Whether a bound for what stands before it stands here: "100 nodes or more", "100 nodes at least"."""
+        alone = self._ends_phrase(place + 1) or self._text(place).startswith("or ")
+        return self._kind(place) is Kind.BOUND and alone
 
     def _span_from(self, start: int) -> tuple[float, float, int]:
         """The least and most, and the last place, of "50", "50 to 80", "between 50 and 80" and "10 x 12"."""
@@ -154,7 +155,8 @@ class PromptReader:
     def _assign(self, place: int, low: float, high: float, bound: object) -> None:
         """Give a number to what stands at this place."""
         noun = self._tokens[place]
-        self.used.add(place)
+        if noun.kind is not Kind.GROUPS:  # "four communities" may still be strong, or say that the graph has blocks
+            self.used.add(place)
         degrees = noun.kind is Kind.REGULAR or (noun.kind is Kind.EDGES and self._is_each(place))
         if noun.kind is Kind.ATTRIBUTE:
             self._set_attribute(str(noun.value), low, high)
@@ -274,7 +276,7 @@ class PromptReader:
         if token.value == "clustering":
             self._set_attribute("clustering", 0.0, 0.0)
         elif token.kind is Kind.EDGES and self._kind(place - 1) is Kind.NOT and self._ends_phrase(place + 1):
-            self._set_edges(0)
+            self._set_edges(0.0)
         elif token.kind in (Kind.GROUPS, Kind.THINGS) or token.value == "modularity":
             self.used.add(place)
             self._set_level(str(token.value), "low")
