@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks_common import figure, write_figures
+from _common import figure, write_figures
 from graftable.cli import main
 from graftable.graphs.conditions import Condition
 from graftable.graphs.metrics import Interval, chung_lu, copy_of_train, erdos_renyi, evaluate_graphs, vun

@@ -57,7 +57,8 @@ def batch_trails(
     def pad(arrays: list[NDArray[Any]], *shape: int, value: int = 0) -> Tensor:
         out = np.full((len(arrays), *shape), value, dtype=arrays[0].dtype)
         for index, array in enumerate(arrays):
-            out[(index, *(slice(size) for size in array.shape))] = array
+            corner: Any = (index, *(slice(size) for size in array.shape))
+            out[corner] = array
         return torch.from_numpy(out)
 
     return TrailBatch(

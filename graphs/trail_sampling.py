@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .trail_batch import LinkContext
 from .trail_transformer import DecodingCache, TrailTransformer
-from .trails import BRANCH, CHILD, END, LINK, ROOT, PointerRows, TrailState, TrailToken
+from .trails import BRANCH, CHILD, END, FEATURES, LINK, ROOT, PointerRows, TrailState, TrailToken
 
 __all__ = ["TrailRequest", "sample_trails"]
 
@@ -87,7 +87,11 @@ def _expected_tokens(request: TrailRequest) -> int:
 
 
 class _Writer:
-    """Writes a batch of trails token by token; slots of finished graphs are dropped once they are half of all."""
+    """Writes a batch of trails token by token.
+
+    Row r of the cache writes the graph of ``slots[r]``. Rows of finished graphs idle until a quarter of all rows do;
+    then the cache is compacted.
+    """
 
     def __init__(
         self,
@@ -99,9 +103,9 @@ class _Writer:
     ) -> None:
         self.network, self.requests, self.condition = network, requests, condition
         self.guidance, self.temperature = guidance, temperature
-        slots, nodes = len(requests), max(request.num_nodes for request in requests)
-        self.common, self.degree, self.depth = (np.zeros((slots, nodes), dtype=np.int64) for _ in range(3))
-        self.chain = np.zeros((slots, nodes), dtype=np.bool_)
+        count, nodes = len(requests), max(request.num_nodes for request in requests)
+        self.common, self.degree, self.depth = (np.zeros((count, nodes), dtype=np.int64) for _ in range(3))
+        self.chain = np.zeros((count, nodes), dtype=np.bool_)
         self.states = [
             TrailState(
                 request.num_nodes,
@@ -111,55 +115,54 @@ class _Writer:
             for slot, request in enumerate(requests)
         ]
         self.random = [np.random.default_rng(request.seed) for request in requests]
-        self.alive = list(range(slots))  # slot of each row of the cache
-        self.cache: DecodingCache = network.start(condition.shape[0] * slots, nodes)
-        self.tokens = [TrailToken(ROOT)] * slots
+        self.slots = list(range(count))
+        self.features = np.zeros((count, len(FEATURES)), dtype=np.int64)  # by slot
+        self.cache: DecodingCache = network.start(condition.shape[0] * count, nodes)
+        for slot in self.slots:
+            self.features[slot] = self.states[slot].apply(TrailToken(ROOT))
+
+    @property
+    def alive(self) -> bool:
+        """Whether some graph is not complete."""
+        return bool(self.slots)
 
     def advance(self) -> list[int]:
-        """Read the chosen tokens, choose the next ones; returns the slots whose graphs became complete."""
-        features = np.array(
-            [self.states[slot].apply(token) for slot, token in zip(self.alive, self.tokens, strict=True)]
-        )
-        allowed = np.array([self._allowed(slot) for slot in self.alive])
-        logits = self._logits(torch.from_numpy(features), torch.from_numpy(allowed))
-        chosen = self._draw(logits)
-        self.tokens = [TrailToken(LINK, choice - 4) if choice > 3 else TrailToken(_KINDS[choice]) for choice in chosen]
-        finished = [slot for slot, token in zip(self.alive, self.tokens, strict=True) if token.kind == END]
+        """Let the network read the last token of each graph, and choose the next; returns the slots that are complete."""
+        finished = []
+        for slot, choice in zip(self.slots, self._draw(self._logits()), strict=True):
+            state = self.states[slot]
+            if state.complete:
+                continue
+            token = TrailToken(LINK, choice - 4) if choice > 3 else TrailToken(_KINDS[choice])
+            self.features[slot] = state.apply(token)
+            if state.complete:
+                finished.append(slot)
         if finished:
-            self._drop_finished()
+            self._compact()
         return finished
 
-    def _allowed(self, slot: int) -> tuple[bool, bool, bool, bool]:
-        """Which of ROOT, CHILD, BRANCH, END may come next, with the request's own constraints."""
-        root, child, branch, _, end = self.states[slot].allowed_kinds()
-        return (root and not self.requests[slot].connected, child, branch, end)
-
-    def _logits(self, features: Tensor, allowed: Tensor) -> Tensor:
+    def _logits(self) -> Tensor:
         """Guided log-probabilities (rows, 4 + nodes), -inf where illegal."""
-        device = self.condition.device
-        passes = self.condition.shape[0]
-        nodes = max(self.states[slot].node for slot in self.alive) + 1
-        anchors = torch.tensor([self.states[slot].anchor for slot in self.alive])
-        acyclic = torch.tensor([self._closes_cycle(slot) for slot in self.alive])
-        depth = torch.from_numpy(self.depth[self.alive, :nodes])
+        device, slots, passes = self.condition.device, self.slots, self.condition.shape[0]
+        nodes = max(self.states[slot].node for slot in slots) + 1
+        features = torch.from_numpy(self.features[slots])
+        anchors = torch.tensor([self._link_anchor(slot) for slot in slots])
         context = LinkContext(
-            candidate=torch.from_numpy(self.chain[self.alive, :nodes])
-            & (torch.arange(nodes) < anchors[:, None])
-            & ~acyclic[:, None],
-            common=torch.from_numpy(self.common[self.alive, :nodes]),
-            degree=torch.from_numpy(self.degree[self.alive, :nodes]),
-            rank=features[:, -1:] - depth,
+            candidate=torch.from_numpy(self.chain[slots, :nodes]) & (torch.arange(nodes) < anchors[:, None]),
+            common=torch.from_numpy(self.common[slots, :nodes]),
+            degree=torch.from_numpy(self.degree[slots, :nodes]),
+            rank=features[:, -1:] - torch.from_numpy(self.depth[slots, :nodes]),
         )
 
-        def both(tensor: Tensor) -> Tensor:
+        def repeated(tensor: Tensor) -> Tensor:  # for each pass
             return tensor.to(device).repeat(passes, *([1] * (tensor.dim() - 1)))
 
         logits = self.network.step(
             self.cache,
-            both(features),
+            repeated(features),
             self.condition.flatten(0, 1),
-            LinkContext(*map(both, vars(context).values())),
-            both(allowed),
+            LinkContext(*map(repeated, vars(context).values())),
+            repeated(torch.tensor([self._allowed(slot) for slot in slots])),
         )
         logits = logits.double().log_softmax(-1)
         if passes == 1:
@@ -168,28 +171,36 @@ class _Writer:
         guided = unconditional + self.guidance * (conditional - unconditional)
         return guided.masked_fill(conditional == -torch.inf, -torch.inf) / self.temperature
 
-    def _closes_cycle(self, slot: int) -> bool:
-        last = self.states[slot].last_kind
-        return self.requests[slot].acyclic and last != BRANCH
+    def _allowed(self, slot: int) -> tuple[bool, bool, bool, bool]:
+        """Which of ROOT, CHILD, BRANCH, END may come next, with the request's own constraints."""
+        root, child, branch, _, end = self.states[slot].allowed_kinds()
+        return (root and not self.requests[slot].connected, child, branch, end)
+
+    def _link_anchor(self, slot: int) -> int:
+        """The state's anchor, or -1 where a link would close a cycle that the request forbids."""
+        state = self.states[slot]
+        return -1 if self.requests[slot].acyclic and state.last_kind != BRANCH else state.anchor
 
     def _draw(self, logits: Tensor) -> list[int]:
-        """Invert the cumulative distribution at one uniform number a graph."""
-        uniform = torch.tensor([[self.random[slot].random()] for slot in self.alive], dtype=torch.float64)
+        """Invert the cumulative distribution at one uniform number a graph; what an idle row gets has no meaning."""
+        uniform = torch.tensor([[self.random[slot].random()] for slot in self.slots], dtype=torch.float64)
         cumulative = logits.cpu().softmax(-1).cumsum(-1)
         place = uniform * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, place, right=True)[:, 0].clamp(max=logits.shape[1] - 1).tolist()
+        chosen: list[int] = (
+            torch.searchsorted(cumulative, place, right=True)[:, 0].clamp(max=logits.shape[1] - 1).tolist()
+        )
+        return chosen
 
-    def _drop_finished(self) -> None:
-        """Complete the states of rows that drew END; compact the cache when half of its rows are idle."""
-        going = [row for row, token in enumerate(self.tokens) if token.kind != END]
-        for row, token in enumerate(self.tokens):
-            if token.kind == END:
-                self.states[self.alive[row]].apply(token)
-        rows = torch.tensor([row + part * len(self.alive) for part in range(self.condition.shape[0]) for row in going])
-        self.cache = self.cache.select(rows.long())
+    def _compact(self) -> None:
+        going = [row for row, slot in enumerate(self.slots) if not self.states[slot].complete]
+        if going and 4 * len(going) > 3 * len(self.slots):
+            return
+        passes, rows = self.condition.shape[0], len(self.slots)
+        self.cache = self.cache.select(
+            torch.tensor([row + part * rows for part in range(passes) for row in going], dtype=torch.int64)
+        )
         self.condition = self.condition[:, going]
-        self.alive = [self.alive[row] for row in going]
-        self.tokens = [self.tokens[row] for row in going]
+        self.slots = [self.slots[row] for row in going]
 
 
 _KINDS = (ROOT, CHILD, BRANCH, END)

@@ -29,6 +29,7 @@ BUCKETS = 32
 CODES = 512
 CODE_WIDTH = 32
 POINTER_WIDTH = 64
+FIRST_PLACES = 64
 _COLUMN = {name: index for index, name in enumerate(FEATURES)}
 _COUNTS = (
     *("nodes_left", "edges_left", "degree", "depth", "components"),
@@ -105,7 +106,7 @@ class Attention(nn.Module):
         return mixed
 
     def step(self, x: Tensor, angles: Tensor, keys: Tensor, values: Tensor, place: Tensor, mask: Tensor) -> Tensor:
-        """One position: x (batch, width); writes keys and values (batch, heads, window, width / heads) at ``place``."""
+        """One position: x (batch, width); writes keys and values (batch, heads, places, width / heads) at ``place``."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)  # each (batch, heads, width / heads)
         q, k = rotate(q, angles[:, None]), rotate(k, angles[:, None])
         row = torch.arange(len(x), device=x.device)
@@ -156,9 +157,13 @@ class Block(nn.Module):
 
 @dataclass
 class DecodingCache:
-    """What sampling keeps between steps: a ring of keys and values a layer, and the pointer key of every node."""
+    """What sampling keeps between steps: a ring of keys and values a layer, and the pointer key of every node.
 
-    keys: list[Tensor]  # layers x (batch, heads, window, width / heads)
+    The ring starts short and is doubled until it holds ``window`` tokens, since most graphs end before that.
+    """
+
+    window: int
+    keys: list[Tensor]  # layers x (batch, heads, places, width / heads)
     values: list[Tensor]
     position: Tensor  # (batch,) int64: tokens read so far
     node_keys: Tensor  # (batch, nodes, POINTER_WIDTH)
@@ -167,11 +172,21 @@ class DecodingCache:
         """Keep only these graphs."""
         rows = rows.to(self.position.device)
         return DecodingCache(
+            window=self.window,
             keys=[keys[rows] for keys in self.keys],
             values=[values[rows] for values in self.values],
             position=self.position[rows],
             node_keys=self.node_keys[rows],
         )
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for so many tokens, or for ``window`` if that is less."""
+        places = self.keys[0].shape[2]
+        if tokens <= places or places == self.window:
+            return
+        more = min(2 * places, self.window) - places
+        self.keys = [F.pad(keys, (0, 0, 0, more)) for keys in self.keys]
+        self.values = [F.pad(values, (0, 0, 0, more)) for values in self.values]
 
 
 class TrailTransformer(nn.Module):
@@ -229,8 +244,9 @@ class TrailTransformer(nn.Module):
     def start(self, batch: int, nodes: int) -> DecodingCache:
         """An empty cache for ``batch`` graphs of at most ``nodes`` nodes."""
         weight = self.query.weight
-        shape = (batch, self.heads, self.window, weight.shape[1] // self.heads)
+        shape = (batch, self.heads, min(self.window, FIRST_PLACES), weight.shape[1] // self.heads)
         return DecodingCache(
+            window=self.window,
             keys=[weight.new_zeros(shape) for _ in self.blocks],
             values=[weight.new_zeros(shape) for _ in self.blocks],
             position=torch.zeros(batch, dtype=torch.int64, device=weight.device),
@@ -254,6 +270,7 @@ class TrailTransformer(nn.Module):
         angles = position[:, None] * self.frequencies
         place = position % self.window
         reach = min(int(position.max()) + 1, self.window)
+        cache.reserve(reach)
         mask = (torch.arange(reach, device=x.device) <= position[:, None])[:, None, None]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             x = block.step(x, angles, keys, values, place, mask)

@@ -194,7 +194,8 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
             return token_loss
         alignment_loss = self._alignment_loss(rng)
         self.log("train/alignment_loss", alignment_loss, batch_size=batch.num_graphs)
-        return token_loss + self.hparams["alignment_weight"] * alignment_loss
+        weight: float = self.hparams["alignment_weight"]
+        return token_loss + weight * alignment_loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The same loss with every condition known, on trails that are the same in every epoch."""
@@ -265,7 +266,8 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
             {"params": others, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"], betas=(0.9, 0.98))
-        warmup, total = self.hparams["warmup_steps"], self.trainer.estimated_stepping_batches
+        warmup: int = self.hparams["warmup_steps"]
+        total = self.trainer.estimated_stepping_batches
 
         def factor(step: int) -> float:
             if step < warmup:
