@@ -48,14 +48,15 @@ PHRASES: dict[Kind, dict[object, str]] = {
         "level of modularity|modularity score",
         "components": "number of components|number of connected components|component count",
         "diameter": "diameter|largest distance|longest shortest path|graph diameter",
-        "density": "density|edge density|link density|density of edges|graph density|level of density",
+        "density": "density|edge density|link density|density of edges|graph density|level of density|"
+        "edge probability|link probability|connection probability",
     },
     Kind.THINGS: {
-        "clustering": "triangles|closed triangles|cliques",
+        "clustering": "triangles|closed triangles",
         "degree_gini": "hubs|hub nodes",
         "mean_degree": "neighbours|neighbors",
     },
-    Kind.GROUPS: {"modularity": "communities|community|clusters|modules|blocks|planted communities"},
+    Kind.GROUPS: {"modularity": "communities|community|clusters|modules|blocks|cliques|planted communities"},
     Kind.ADJECTIVE: {
         ("mean_degree", "high"): "dense|densely|densely connected|densely linked|highly connected|well connected|"
         "richly connected|strongly connected|well linked",

@@ -34,12 +34,13 @@ _NOUNS = (Kind.NODES, Kind.EDGES, Kind.COMPONENTS, Kind.GROUPS, Kind.THINGS)
 
 
 class _Span(NamedTuple):
-    """A number of nodes, or a range, and the noun that was counted; ``each`` if it is for every part of the graph."""
+    """A number of nodes, or a range, and the noun that was counted."""
 
     low: float
     high: float
     noun: Token
-    each: bool = False
+    each: bool = False  # of every part, if the prompt says how many parts there are
+    per_part: bool = False  # "20 nodes per community": says nothing without the number of communities
 
 
 class PromptReader:
@@ -88,13 +89,11 @@ class PromptReader:
         """Read the number or range that starts here; returns the place of its last token."""
         low, high, end = self._span_from(start)
         name = self._skip(start - 1, -1, (Kind.LINK, Kind.FILLER, Kind.BOUND, Kind.BETWEEN))
-        links = [self._text(place) for place in range(name + 1, start) if self._kind(place) is Kind.LINK]
+        links = [self._text(place) for place in range(name + 1, start) if self._kind(place) in (Kind.LINK, Kind.BOUND)]
         noun = self._noun_after(end)
         bounds = [place for place in range(name + 1, start) if self._kind(place) is Kind.BOUND]
         bounds += [place for place in (end + 1, noun + 1) if self._is_late_bound(place)]
-        bound = self._tokens[bounds[0]].value if bounds else None
-        if low == high and bound:
-            low, high = _bounded(low, bound)
+        bound = str(self._tokens[bounds[0]].value) if bounds and low == high else None
         if self._is_named(name, links) and (links or noun == end):
             self._assign(name, low, high, bound)
         elif noun > end and not self._is_general(start):
@@ -143,7 +142,7 @@ class PromptReader:
             return False
         if self._kind(place) in (Kind.ATTRIBUTE, Kind.SIZE):
             return True
-        equals = any(link in ("=", ":", "is", "are", "equals") for link in links)
+        equals = any(link in ("=", ":", "is", "are", "equals", "<", ">", "<=", ">=") for link in links)
         counted = self._kind(place) in (Kind.NODES, Kind.EDGES, Kind.COMPONENTS)
         return equals and (counted or self._text(place) in ("n", "m"))
 
@@ -152,26 +151,32 @@ class PromptReader:
         before = self._text(start - 1)
         return before in ("any", "if", "when", "whenever", "between", "every", "of") and self._text(start) == "two"
 
-    def _assign(self, place: int, low: float, high: float, bound: object) -> None:
+    def _assign(self, place: int, low: float, high: float, bound: str | None) -> None:
         """Give a number to what stands at this place."""
         noun = self._tokens[place]
         if noun.kind is not Kind.GROUPS:  # "four communities" may still be strong, or say that the graph has blocks
             self.used.add(place)
         degrees = noun.kind is Kind.REGULAR or (noun.kind is Kind.EDGES and self._is_each(place))
+        step = {"more": 1, "fewer": -1}.get(bound or "", 0)  # more than 2 components are at least 3
         if noun.kind is Kind.ATTRIBUTE:
-            self._set_attribute(str(noun.value), low, high)
+            step *= noun.value in WHOLE_ATTRIBUTES
+            self._set_attribute(str(noun.value), low + step, high + step)
         elif degrees or noun.value == "mean_degree":
             self._set_attribute("mean_degree", low, high)
         elif noun.kind is Kind.COMPONENTS:
             self._parts = low
-            self._set_attribute("components", low, high)
+            self._set_attribute("components", low + step, high + step)
         elif noun.kind is Kind.GROUPS:
             self._parts = low
         elif noun.kind is Kind.NODES or noun.value == "num_nodes" or noun.text == "n":
-            each = self._kind(place + 1) is Kind.PER and self._text(place + 1) != "on average"
-            self._spans.append(_Span(low, high, noun, each or self._is_part(place)))
+            self._add_nodes(place, *(_bounded(low, bound) if bound else (low, high)))
         elif noun.kind is Kind.EDGES or noun.value == "num_edges" or noun.text == "m":
-            self._set_edges(low if bound in ("least", "more") else high if bound else (low + high) / 2)
+            self._set_edges((low + high) / 2 + step)
+
+    def _add_nodes(self, place: int, low: float, high: float) -> None:
+        each = self._kind(place + 1) is Kind.PER and self._text(place + 1) != "on average"
+        per_part = each and self._kind(place + 2) in (Kind.GROUPS, Kind.COMPONENTS)
+        self._spans.append(_Span(low, high, self._tokens[place], each or self._is_part(place), per_part))
 
     def _is_each(self, place: int) -> bool:
         """Whether edges are counted for each node: "3 links per node", "each bus has 3 lines"."""
@@ -202,7 +207,7 @@ class PromptReader:
 
     def node_span(self, domain: str | None) -> tuple[int, int] | None:
         """The least and most nodes; "50 people in 3 towns" are 50 nodes of a social network."""
-        spans = [self._whole(span) for span in self._spans if self._parts > 1 or not span.each]
+        spans = [self._whole(span) for span in self._spans if self._parts > 1 or not span.per_part]
         spans = [span for span in spans if not span.noun.evidence or domain in dict(span.noun.evidence)] or spans
         if not spans:
             return None
@@ -313,7 +318,7 @@ class PromptReader:
         return self._kind(before) is Kind.NOT and self._kind(place) is Kind.WORD
 
 
-def _bounded(value: float, bound: object) -> tuple[float, float]:
+def _bounded(value: float, bound: str) -> tuple[float, float]:
     """A closed range for a bound: up to the double, or down to the half."""
     if bound in ("least", "more"):
         low = value + (bound == "more")
