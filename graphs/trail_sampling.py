@@ -127,7 +127,7 @@ class _Writer:
         return bool(self.slots)
 
     def advance(self) -> list[int]:
-        """Let the network read the last token of each graph, and choose the next; returns the slots that are complete."""
+        """Let the network read the last token of each graph and choose the next; returns the newly complete slots."""
         finished = []
         for slot, choice in zip(self.slots, self._draw(self._logits()), strict=True):
             state = self.states[slot]

@@ -101,7 +101,13 @@ class TextAlignment(nn.Module):
         return self.log_scale.exp() * F.normalize(self.text(text), dim=-1) @ F.normalize(graphs, dim=-1).T
 
 
-class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
+class LGGM(
+    lightning.LightningModule,
+    PyTorchModelHubMixin,
+    library_name="graftable",
+    license="apache-2.0",
+    tags=["graph-generation"],
+):
     """Generates graphs from prompts; one model for all domains.
 
     Args:
@@ -122,7 +128,8 @@ class LGGM(lightning.LightningModule, PyTorchModelHubMixin):
         pretrained: Start from these weights: ``lggm`` (shipped) or a folder that ``save_pretrained`` wrote.
 
     References:
-        Wang et al., "A Large-scale Training Paradigm for Graph Generative Models", 2025; Chen et al., "AutoGraph", 2025.
+        Wang et al., "A Large-scale Training Paradigm for Graph Generative Models", 2025.
+        Chen et al., "AutoGraph: Flatten Graphs as Sequences", 2025.
     """
 
     def __init__(

@@ -18,32 +18,43 @@ def pretrained_names() -> list[str]:
 
 
 def load_pretrained(model_class: type[Model], name: str) -> Model:
-    """Load a shipped model by its name, or any folder that ``save_pretrained`` wrote.
+    """Load a shipped model by its name, a folder that ``save_pretrained`` wrote, or a checkpoint of ``fit``.
 
     Args:
-        model_class: The class that reads the folder.
-        name: ``lggm``, or the path of a folder.
+        model_class: The class that reads it.
+        name: ``lggm``, or the path of a folder or ``.ckpt`` file.
+
+    Returns:
+        The model in evaluation mode.
 
     Raises:
-        ModelFileError: If there is no such folder, or its files are incomplete, corrupt or of another version.
+        ModelFileError: If there is no such model, or its files are incomplete, corrupt or of another version.
     """
     shipped = Path(__file__).parent / name
-    folder = shipped if shipped.is_dir() else Path(name)
-    if not folder.is_dir():
+    path = shipped if shipped.is_dir() else Path(name)
+    if path.is_dir():
+        for file in ("config.json", "model.safetensors"):
+            if not (path / file).is_file():
+                raise ModelFileError(f"{path}: {file} is missing; expected a folder written by save_pretrained.")
+    elif not path.is_file():
         raise ModelFileError(
-            f"{name}: no such model; expected one of {', '.join(pretrained_names()) or '(none shipped)'} or a folder "
-            "written by save_pretrained."
+            f"{name}: no such model; expected one of {', '.join(pretrained_names()) or '(none shipped)'}, a folder "
+            "written by save_pretrained, or a checkpoint of fit."
         )
-    for file in ("config.json", "model.safetensors"):
-        if not (folder / file).is_file():
-            raise ModelFileError(f"{folder}: {file} is missing; expected a folder written by save_pretrained.")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the hub prints a line that would precede our JSON
-            model: Model = model_class.from_pretrained(str(folder), strict=True).eval()
-    except Exception as error:  # the readers of both files raise errors of many libraries
+            model: Model = _load(model_class, path)
+    except Exception as error:  # the readers of these files raise errors of many libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(
-            f"{folder}: cannot be loaded ({reason}); the files are corrupt or of another version, write them again "
-            "with save_pretrained."
+            f"{path}: cannot be loaded ({reason}); the file is corrupt or of another version, write it again."
         ) from error
+    return model.eval()
+
+
+def _load(model_class: type[Model], path: Path) -> Model:
+    if path.is_dir():
+        model: Model = model_class.from_pretrained(str(path), strict=True)
+    else:
+        model = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     return model

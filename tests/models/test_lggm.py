@@ -1,5 +1,6 @@
 from random import Random
 
+import lightning
 import networkx as nx
 import pytest
 import torch
@@ -90,6 +91,25 @@ def test_a_damaged_model_folder_is_one_sentence(model, tmp_path, damage):
         config.write_text("{")
     with pytest.raises(ModelFileError, match=str(tmp_path)):
         load_pretrained(LGGM, str(tmp_path))
+
+
+def test_a_checkpoint_of_fit_is_a_model_and_a_torn_one_is_one_sentence(model, tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save(
+        {
+            "state_dict": model.state_dict(),
+            "hyper_parameters": dict(model.hparams),
+            "pytorch-lightning_version": lightning.__version__,
+        },
+        path,
+    )
+    loaded = load_pretrained(LGGM, str(path))
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ModelFileError, match=r"last\.ckpt: cannot be loaded"):
+        load_pretrained(LGGM, str(path))
+    with pytest.raises(ModelFileError, match="no such model"):
+        load_pretrained(LGGM, str(tmp_path / "absent"))
 
 
 def test_predictions_are_graph_records_with_the_sizes_of_the_batch(model):
