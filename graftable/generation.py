@@ -86,7 +86,7 @@ def generate(
     network = load_pretrained(LGGM, model) if isinstance(model, str) else model
     request = prompt if isinstance(prompt, Condition) else parse_prompt(prompt, network.domains)
     request = request.merged(options)
-    network.check_domain(request)
+    network.check(request)
     settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "progress": progress}
     graphs = network.generate([request] * n, seed=seed, **settings)
     if connected is not None:
@@ -217,7 +217,7 @@ def run(namespace: argparse.Namespace) -> int:
         )
     )  # before the model is loaded, so that a mistake is answered at once
     network = load_pretrained(LGGM, namespace.model)
-    network.check_domain(request)
+    network.check(request)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=namespace.json or not console.is_terminal) as bar:
         task = bar.add_task("drawing graphs", total=namespace.count)

@@ -330,14 +330,15 @@ class LGGM(
         )  # fmt: skip
         return [self._graph(d, edges) for d, edges in zip(drawn, written, strict=True)]
 
-    def check_domain(self, condition: Condition) -> None:
-        """Refuse a domain that the model does not know, before any work.
+    def check(self, condition: Condition) -> None:
+        """Refuse what this model cannot mean, before any work.
 
         Raises:
-            PromptError: The sentence names the nearest domain.
+            PromptError: If the domain is unknown, or a number lies outside the level that is asked for with it.
         """
         if condition.domain is not None:
             domain_index(condition.domain, self.domains)
+        self.table.terciles().check(condition)
 
     def draw_conditions(self, conditions: Sequence[Condition], seed: int) -> tuple[list[DrawnCondition], Tensor]:
         """Fill what each condition leaves open; also returns the encoded texts (conditions, TEXT_WIDTH)."""
