@@ -8,20 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graftable.errors import GraftableError as GraftableError
+    from graftable.generation import fit_graphs as fit_graphs
+    from graftable.generation import generate as generate
     from graftable.graphs.conversion import from_networkx as from_networkx
     from graftable.graphs.conversion import to_networkx as to_networkx
+    from graftable.models.lggm import LGGM as LGGM
+    from graftable.pipelines.datamodules import GraphDataModule as GraphDataModule
     from graftable.pipelines.readers import read_graphs as read_graphs
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "LGGM": "graftable.models.lggm",
     "GraftableError": "graftable.errors",
+    "GraphDataModule": "graftable.pipelines.datamodules",
+    "fit_graphs": "graftable.generation",
     "from_networkx": "graftable.graphs.conversion",
+    "generate": "graftable.generation",
     "read_graphs": "graftable.pipelines.readers",
     "to_networkx": "graftable.graphs.conversion",
 }
 
-__all__ = ["GraftableError", "__version__", "from_networkx", "read_graphs", "to_networkx"]
+__all__ = [
+    "LGGM",
+    "GraftableError",
+    "GraphDataModule",
+    "__version__",
+    "fit_graphs",
+    "from_networkx",
+    "generate",
+    "read_graphs",
+    "to_networkx",
+]
 
 
 def __getattr__(name: str) -> Any:

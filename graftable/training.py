@@ -151,7 +151,7 @@ def run(request: Request) -> int:
         GraftableError: If the user made a mistake.
     """
     restrict_imports(request.extra_roots)
-    silence_advertising()
+    quieten_lightning()
     register_classes()
     try:
         TrainingCLI(request)
@@ -188,7 +188,7 @@ def restrict_imports(also: Sequence[str]) -> None:
     )
 
 
-def silence_advertising() -> None:
+def quieten_lightning() -> None:
     """Drop Lightning's tips to install its cloud products, and warnings that a user cannot act on."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")

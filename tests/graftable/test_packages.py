@@ -21,6 +21,21 @@ def test_the_list_of_packages_is_the_tree():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == tree
 
 
+def test_every_data_file_beside_the_source_is_in_the_wheel():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    packed = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in (
+            ROOT / ("graftable" if package == "graftable" else package.partition(".")[2].replace(".", "/"))
+        ).glob(pattern)
+    }
+    folders = [ROOT / folder for folder in FOLDERS] + [ROOT / "graftable" / "templates"]
+    data = {path for folder in folders for path in folder.rglob("[!.]*") if path.is_file()}
+    assert {path for path in data if path.suffix not in (".py", ".pyc") and ".mypy_cache" not in path.parts} <= packed
+
+
 def test_every_folder_with_source_is_a_package():
     without = [
         path.parent
