@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ from graftable.generation import generate
 from graftable.graphs.attributes import graph_attributes
 from graftable.graphs.conditions import Condition, Terciles
 from graftable.graphs.conversion import to_graphml
-from graftable.graphs.corpus import FAMILIES, corpus_metadata
+from graftable.graphs.corpus import DOMAINS, FAMILIES, corpus_metadata, corpus_path
 from graftable.graphs.drawing import draw_gallery
 from graftable.graphs.metrics import BASELINES, GraphIndex, describe_graphs, evaluate_graphs, vun
 from graftable.graphs.prompts import parse_prompt
 from graftable.models.lggm import LGGM
 from graftable.models.pretrained import load_pretrained
 from graftable.pipelines.readers import write_graphs
+from graftable.pipelines.records import iterate_records, record_to_graph
 from graftable.report import Answer, Score, render_report
 from graftable.report_charts import Curve
 
@@ -106,8 +108,7 @@ def run_demo(out: Path, seed: int = 0, plan: Plan | None = None) -> list[Path]:
             graph.text = prompt
         answers.append(Answer(prompt, request, drawn))
     console.print("3/3  measuring them, and the baselines, against real graphs")
-    graphs = training.datamodule.graphs
-    answers = [_judged(answer, network, graphs, plan, seed) for answer in answers]
+    answers = [_judged(answer, network, plan, seed) for answer in answers]
     sketches = [generate(request, 1, seed=seed, model=small)[0] for request in requests]
     seconds = time.monotonic() - begun
     html = _report(answers, training, sketches, network, plan, seed, seconds)
@@ -128,7 +129,7 @@ def _check_writable(out: Path) -> None:
 
 def _train(out: Path, seed: int, plan: Plan) -> "TrainingCLI":
     """Fit the small model as ``graftable fit`` does."""
-    from graftable.training import TrainingCLI, register_classes, restrict_imports, silence_advertising
+    from graftable.training import TrainingCLI, quieten_lightning, register_classes, restrict_imports
 
     class _Quiet(TrainingCLI):
         def after_fit(self) -> None:
@@ -147,19 +148,25 @@ def _train(out: Path, seed: int, plan: Plan) -> "TrainingCLI":
         ]
     )
     restrict_imports(request.extra_roots)
-    silence_advertising()
+    quieten_lightning()
     register_classes()
     return _Quiet(request)
 
 
-def _judged(answer: Answer, network: LGGM, graphs: dict[str, list[Data]], plan: Plan, seed: int) -> Answer:
+def _corpus(split: str, domain: str) -> list[Data]:
+    """The graphs of one domain, of every size: those that the small model was trained on may be fewer."""
+    records = iterate_records(corpus_path() / f"{split}.parquet")
+    return [record_to_graph(record) for record in records if record["domain"] == domain]
+
+
+def _judged(answer: Answer, network: LGGM, plan: Plan, seed: int) -> Answer:
     """Put real graphs beside the drawn ones, and measure the model on the domain."""
     domain = answer.request.domain
-    train, test = ([graph for graph in graphs[split] if graph.domain == domain] for split in ("train", "test"))
-    if domain is None or not train or not test:
+    if domain not in DOMAINS:
         return answer
-    wanted = np.array([answer.drawn[0].num_nodes])
-    nearest = sorted(test, key=lambda graph: abs(float(np.log(graph.num_nodes / wanted[0]))))[: plan.drawn]
+    train, test = _corpus("train", domain), _corpus("test", domain)
+    size = math.log(answer.drawn[0].num_nodes)
+    nearest = sorted(test, key=lambda graph: abs(math.log(graph.num_nodes) - size))[: plan.drawn]
     count = min(plan.scored, len(test))
     rng = np.random.default_rng(seed)
     sets = {"the model": network.generate([Condition(domain=domain)] * count, seed=seed + 1)}
@@ -186,11 +193,12 @@ def _read_curve(training: "TrainingCLI") -> Curve:
                 validation_losses.append(float(row["val/token_loss"]))
     weights = sum(parameter.numel() for parameter in training.model.parameters())
     data = training.datamodule
+    limit = f" of up to {data.max_nodes:,} nodes" if data.max_nodes else ""
     words = (
-        f"While you waited, a model with {weights:,} weights read {steps[-1]:,} batches of {len(data.graphs['train']):,}"
-        f" training graphs{f' of up to {data.max_nodes:,} nodes' if data.max_nodes else ''}. It learns how trails through"
-        " graphs go on; it is too small, and was trained too briefly, to draw well. The graphs above come from the"
-        " shipped model, which `graftable fit --config lggm` trains in about two hours."
+        f"While you waited, a model with {weights:,} weights read {steps[-1]:,} batches of"
+        f" {len(data.graphs['train']):,} training graphs{limit}. It learns how trails through graphs go on; it is too"
+        " small, and was trained too briefly, to draw well. The graphs above come from the shipped model, which"
+        " `graftable fit --config lggm` trains in about two hours."
     )
     return Curve(words, steps, losses, validation_steps, validation_losses)
 
@@ -210,7 +218,7 @@ def _report(
         answers,
         title="Graphs drawn from a sentence",
         lede=f"A model with {weights / 1e6:.1f} million weights, trained on {real:,} pieces of real networks and on"
-        f" random families, drew these graphs from {len(plan.prompts)} sentences, on a CPU and offline. Beside them"
+        f" random families, drew these graphs from sentences, on a CPU and offline. Beside them"
         " stand graphs that it never saw, and simple generators that know only sizes or degrees.",
         terciles=Terciles.from_dict(corpus_metadata()["terciles"]),
         curve=_read_curve(training),

@@ -198,7 +198,7 @@ def attribute_rows(graphs: Sequence[Data], request: Condition, terciles: Tercile
 
 def _is_met(name: str, value: float, request: Condition, terciles: Terciles) -> bool:
     if name in ("num_nodes", "num_edges"):
-        return value == getattr(request, name)
+        return bool(value == getattr(request, name))
     if name in request.attributes:
         return abs(value - request.attributes[name]) <= NEAR * abs(request.attributes[name])
     return name in request.levels and terciles.level_of(name, value) == request.levels[name]

@@ -43,7 +43,7 @@ def ratio_chart(groups: Mapping[str, Sequence[tuple[str, str, Interval]]]) -> di
 
     def at(value: float) -> float:
         share = math.log(max(value, low) / low) / math.log(high / low)
-        return round(LEFT + share * (WIDTH - LEFT - 24), 1)
+        return float(round(LEFT + share * (WIDTH - LEFT - 24), 1))
 
     top, placed = 34, []
     for name, rows in groups.items():
