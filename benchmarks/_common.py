@@ -26,6 +26,11 @@ def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", **mor
     }
 
 
+def share_figure(name, share, **more):
+    """A share with its interval, in percent."""
+    return figure(name, 100 * share.value, "%", low=100 * share.low, high=100 * share.high, **more)
+
+
 def write_figures(benchmark, figures):
     """Print the figures and replace ``results/<benchmark>.jsonl``."""
     lines = [json.dumps(one) for one in figures]

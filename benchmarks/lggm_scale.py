@@ -16,8 +16,8 @@ import sys
 import time
 
 import numpy as np
-from _common import figure, write_figures
 
+from _common import figure, share_figure, write_figures
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS, corpus_path
 from graftable.graphs.metrics import GraphIndex, vun
@@ -53,10 +53,8 @@ def many(model: LGGM, count: int) -> list[dict]:
 
 
 def _shares(name: str, shares, count: int) -> list[dict]:
-    return [
-        figure(f"{name}/{share}", 100 * value.value, "%", low=100 * value.low, high=100 * value.high, samples=count)
-        for share, value in (("unique", shares.unique), ("novel", shares.novel))
-    ]
+    pairs = (("unique", shares.unique), ("novel", shares.novel))
+    return [share_figure(f"{name}/{share}", value, samples=count) for share, value in pairs]
 
 
 def _well_formed(graph) -> bool:

@@ -10,8 +10,8 @@ import argparse
 import sys
 
 import numpy as np
-from _common import figure, write_figures
 
+from _common import figure, share_figure, write_figures
 from graftable.graphs.attributes import graph_attributes
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS, REAL_DOMAINS, corpus_path
@@ -36,10 +36,9 @@ def levels(model: LGGM, repeats: int) -> list[dict]:
             graphs = model.generate(requests, seed=0)
             achieved = [graph_attributes(graph)[attribute] for graph in graphs]
             share = level_accuracy([level for _, level in asked], achieved, terciles.cuts[attribute])
-            figures.append(
-                figure(f"level/{attribute}/rules_{rules}", 100 * share.value, "%", low=100 * share.low, high=100 * share.high,
-                       peer="target" if rules == "on" else "chance", peer_value=80 if rules == "on" else 33.3, samples=len(asked))
-            )  # fmt: skip
+            peer, bar = ("target", 80) if rules == "on" else ("chance", 33.3)
+            name = f"level/{attribute}/rules_{rules}"
+            figures.append(share_figure(name, share, peer=peer, peer_value=bar, samples=len(asked)))
     return figures
 
 
@@ -90,11 +89,15 @@ def domains(model: LGGM, samples: int) -> list[dict]:
             (graphs, [name for _, name in asked]),
             (test, [graph.domain for graph in test]),
         )
-        real, ours = shares["real"], shares["generated"]
         figures.append(
-            figure(f"domain/rules_{rules}", 100 * ours.value, "%", low=100 * ours.low, high=100 * ours.high,
-                   peer="real test graphs", peer_value=100 * real.value, samples=len(asked))
-        )  # fmt: skip
+            share_figure(
+                f"domain/rules_{rules}",
+                shares["generated"],
+                peer="real test graphs",
+                peer_value=100 * shares["real"].value,
+                samples=len(asked),
+            )
+        )
     return figures
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from _common import figure, write_figures
+from _common import figure, share_figure, write_figures
 from graftable.cli import main
 from graftable.graphs.conditions import Condition
 from graftable.graphs.metrics import Interval, chung_lu, copy_of_train, erdos_renyi, evaluate_graphs, vun
@@ -55,32 +55,18 @@ def measure(name, train, test, samples, checkpoint):
     figures = []
     for method, graphs in generated.items():
         report = evaluate_graphs(graphs, test, train=train, kernel=KERNEL[name])
-        for statistic, interval in report.statistics.items():
-            peer = PEERS[name].get(statistic, (None, None))
-            figures.append(
-                figure(f"{name}/{method}/{statistic}", interval.value, "mmd2", low=interval.low, high=interval.high,
-                       peer=peer[0], peer_value=peer[1], samples=samples)
-            )  # fmt: skip
-        if report.ratio is not None:
-            figures.append(
-                figure(
-                    f"{name}/{method}/ratio",
-                    report.ratio.value,
-                    "ratio",
-                    low=report.ratio.low,
-                    high=report.ratio.high,
-                    samples=samples,
-                )
-            )
+        for statistic, interval in {**report.statistics, "ratio": report.ratio}.items():
+            peer, peer_value = PEERS[name].get(statistic, (None, None))
+            more = {"low": interval.low, "high": interval.high, "samples": samples}
+            unit = "ratio" if statistic == "ratio" else "mmd2"
+            label = f"{name}/{method}/{statistic}"
+            figures.append(figure(label, interval.value, unit, peer=peer, peer_value=peer_value, **more))
         shares = vun(graphs, train, valid="tree" if name == "tree" else None)
         for share, interval in vars(shares).items():
-            if not isinstance(interval, Interval):
-                continue
-            peer = PEERS[name].get(share, (None, None)) if method == "lggm" else (None, None)
-            figures.append(
-                figure(f"{name}/{method}/{share}", 100 * interval.value, "%", low=100 * interval.low, high=100 * interval.high,
-                       peer=peer[0], peer_value=peer[1], samples=samples)
-            )  # fmt: skip
+            if isinstance(interval, Interval):
+                peer, peer_value = PEERS[name].get(share, (None, None))
+                label = f"{name}/{method}/{share}"
+                figures.append(share_figure(label, interval, peer=peer, peer_value=peer_value, samples=samples))
     return figures
 
 
@@ -98,9 +84,13 @@ def run():
         train, test = load(name, arguments.data)
         folder = RUNS / name
         if not arguments.measure:
-            code = main(["fit", "--config", f"lggm_{name}", f"--trainer.default_root_dir={folder}",
-                         "--trainer.logger=lightning.pytorch.loggers.CSVLogger",
-                         f"--trainer.logger.save_dir={folder}", "--trainer.logger.name=fit", "--trainer.logger.version=last"])  # fmt: skip
+            options = {
+                "trainer.logger": "lightning.pytorch.loggers.CSVLogger",
+                "trainer.logger.save_dir": folder,
+                "trainer.logger.name": "fit",
+                "trainer.logger.version": "last",
+            }
+            code = main(["fit", "--config", f"lggm_{name}", *(f"--{key}={value}" for key, value in options.items())])
             if code:
                 return code
         figures = measure(name, train, test, arguments.samples, folder / "fit" / "last" / "checkpoints" / "last.ckpt")

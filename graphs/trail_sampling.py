@@ -128,7 +128,7 @@ class _Writer:
 
     def advance(self) -> list[int]:
         """Let the network read the last token of each graph and choose the next; returns the newly complete slots."""
-        finished = []
+        finished: list[int] = []
         for slot, choice in zip(self.slots, self._draw(self._logits()), strict=True):
             state = self.states[slot]
             if state.complete:

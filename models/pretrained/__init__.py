@@ -3,13 +3,13 @@
 import contextlib
 import io
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from graftable.errors import ModelFileError
 
 __all__ = ["load_pretrained", "pretrained_names"]
 
-Model = TypeVar("Model", bound=Any)
+Model = TypeVar("Model")
 
 
 def pretrained_names() -> list[str]:
@@ -43,18 +43,17 @@ def load_pretrained(model_class: type[Model], name: str) -> Model:
         )
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the hub prints a line that would precede our JSON
-            model: Model = _load(model_class, path)
+            model = _load(model_class, path)
     except Exception as error:  # the readers of these files raise errors of many libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(
             f"{path}: cannot be loaded ({reason}); the file is corrupt or of another version, write it again."
         ) from error
-    return model.eval()
+    model.eval()
+    return cast(Model, model)
 
 
-def _load(model_class: type[Model], path: Path) -> Model:
+def _load(model_class: Any, path: Path) -> Any:
     if path.is_dir():
-        model: Model = model_class.from_pretrained(str(path), strict=True)
-    else:
-        model = model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    return model
+        return model_class.from_pretrained(str(path), strict=True)
+    return model_class.load_from_checkpoint(path, map_location="cpu", weights_only=True)

@@ -14,7 +14,7 @@ def row(nodes, edges, clustering, components=1.0):
     return [*(named | {"clustering": clustering, "components": components, "diameter": 4.0}).values()]
 
 
-@pytest.fixture()
+@pytest.fixture
 def table():
     random = np.random.default_rng(0)
     trees = [row(n, n - 1, 0.0) for n in random.integers(5, 80, 60)]
