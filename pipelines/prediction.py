@@ -23,11 +23,15 @@ class RecordWriter(Callback):
 
     Args:
         path: The file to write, ``.parquet``.
-        kind: The record schema: ``graph``, ``row``, ``document`` or ``text``.
+        kind: The record schema: ``graph``, ``row``, ``document`` or ``text``; ``None`` takes what the model names
+            in its attribute ``record_kind``, or graphs.
+
+    Raises:
+        ConfigError: If there is no such kind.
     """
 
-    def __init__(self, path: str = "predictions.parquet", kind: str = "graph") -> None:
-        if kind not in SCHEMAS:
+    def __init__(self, path: str = "predictions.parquet", kind: str | None = None) -> None:
+        if kind is not None and kind not in SCHEMAS:
             raise ConfigError(f"kind: found {kind!r}, expected one of {', '.join(SCHEMAS)}.")
         self.path, self.kind = path, kind
         self._records: list[dict[str, Any]] = []
@@ -63,6 +67,7 @@ class RecordWriter(Callback):
         path = Path(self.path)
         if trainer.world_size > 1:
             path = path.with_name(f"{path.stem}-{trainer.global_rank:05d}{path.suffix}")
-        count = write_records(path, self._records, SCHEMAS[self.kind])
+        kind = self.kind or str(getattr(pl_module, "record_kind", "graph"))
+        count = write_records(path, self._records, SCHEMAS[kind])
         self._records = []
-        print(f"wrote {count} {self.kind} record{'' if count == 1 else 's'} to {path}")
+        print(f"wrote {count} {kind} record{'' if count == 1 else 's'} to {path}")

@@ -33,7 +33,9 @@ class Preemption(Callback):
     and end at the first. A run whose last step is done ends as usual.
 
     Two repairs make the resumed run equal to an unbroken one, for checkpoints of ``ModelCheckpoint`` too: see
-    ``on_load_checkpoint`` and ``on_train_batch_end``.
+    ``on_load_checkpoint`` and ``on_train_batch_end``. What ``ModelCheckpoint`` saves is not exact in two cases that
+    Lightning leaves open: at a time interval inside gradient accumulation, and at the end of an epoch that
+    ``ReduceLROnPlateau`` judges.
 
     Args:
         folder: Where ``preempted.ckpt`` is written; by default where the run's other checkpoints are.

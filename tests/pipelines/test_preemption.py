@@ -165,6 +165,16 @@ def test_a_run_that_lost_its_power_resumes_to_the_same_bits_from_any_kept_checkp
             whole.seen = whole_rest
 
 
+def test_a_finished_run_can_be_extended_as_if_it_had_been_longer(tmp_path):
+    for more, less in (({"max_epochs": 3}, {"max_epochs": 2}), ({"max_steps": 8}, {"max_steps": 4})):
+        limits = {"max_epochs": -1, "batches": 4}
+        whole, _, _ = fit(tmp_path, **{**limits, **more})
+        first, _, trainer = fit(tmp_path, **{**limits, **less})
+        trainer.save_checkpoint(tmp_path / "finished.ckpt")
+        rest, _, _ = fit(tmp_path, resume=tmp_path / "finished.ckpt", **{**limits, **more})
+        assert_same_run([first, rest], whole)
+
+
 def test_inside_gradient_accumulation_the_stop_waits_for_the_optimiser_step(tmp_path):
     settings = {**EPOCHS, "accumulate_grad_batches": 3}
     stopped, code, _ = fit(tmp_path, kill=[("train", 0, signal.SIGTERM)], **settings)
