@@ -24,7 +24,7 @@ from graftable.pipelines.prediction import RecordWriter
 from graftable.pipelines.preemption import Preemption
 from graftable.pipelines.randomness import CounterRandomness
 
-__all__ = ["TrainingCLI", "run"]
+__all__ = ["TrainingCLI", "quieten_lightning", "register_classes", "restrict_imports", "run"]
 
 RUNS_FOLDER = "runs"
 
@@ -92,31 +92,26 @@ class TrainingCLI(LightningCLI):
         # Here what the user wrote is what runs, and weights that do not fit are reported as such.
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path is not None and path not in ("best", "last", "hpc"):
-            load_checkpoint(
-                path, map_location="meta"
-            )  # a missing or damaged file is refused before anything is written
+            load_checkpoint(path, map_location="meta")  # refuses a damaged file before anything is written
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what a constructor refuses is said in one sentence."""
         try:
             super().instantiate_classes()
-        except (MisconfigurationException, ValueError, TypeError) as error:
+        except (MisconfigurationException, ValueError) as error:
             if isinstance(error, GraftableError):
                 raise
             raise ConfigError(complaints.one_line(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the callbacks and the checkpoint writer that every run has."""
-        settings = self._get(self.config_init, "trainer")
+        settings, verb = self._get(self.config_init, "trainer"), self.subcommand
+        saves = verb == "fit" and settings["enable_checkpointing"] is not False and not settings["fast_dev_run"]
         callbacks, plugins = _as_list(settings.get("callbacks")), _as_list(settings.get("plugins"))
         defaults: list[Callback] = [CounterRandomness(), Preemption()]
-        if self.subcommand == "predict":
+        if verb == "predict":
             defaults.append(RecordWriter(f"{RUNS_FOLDER}/{self.request.run_name}/predictions.parquet"))
-        if (
-            self.subcommand == "fit"
-            and settings.get("enable_checkpointing") is not False
-            and not settings["fast_dev_run"]
-        ):
+        if saves:
             defaults.append(ModelCheckpoint(save_last=True))
         elif not _has_kind(callbacks, Checkpoint):
             kwargs["enable_checkpointing"] = False  # else Lightning adds a checkpoint callback that has nothing to do
@@ -128,10 +123,8 @@ class TrainingCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what was written where, and what to do next."""
-        folder = self.trainer.log_dir
-        checkpoint = getattr(self.trainer.checkpoint_callback, "last_model_path", "") or getattr(
-            self.trainer.checkpoint_callback, "best_model_path", ""
-        )
+        folder, saver = self.trainer.log_dir, self.trainer.checkpoint_callback
+        checkpoint = getattr(saver, "last_model_path", "") or getattr(saver, "best_model_path", "")
         if not self.trainer.is_global_zero or folder is None or not checkpoint:
             return
         print(f"wrote {folder} (config.yaml, metrics.csv) and {_relative(checkpoint)}")
