@@ -48,6 +48,9 @@ def dispatch(arguments: list[str]) -> int:
         GraftableError: If the user made a mistake.
     """
     verb = arguments[0] if arguments else "--help"
+    if "--version" in arguments:  # after a command, too
+        print(f"graftable {__version__}")
+        return 0
     if verb in TRAINING_VERBS:
         return train(arguments)
     if not verb.startswith("-") and verb not in COMMANDS:

@@ -35,8 +35,9 @@ def test_help_names_every_command(capsys):
     assert all(name in text for name in (*TRAINING_VERBS, *COMMANDS))
 
 
-def test_version_is_the_package_version(capsys):
-    assert main(["--version"]) == 0
+@pytest.mark.parametrize("command", [[], ["fit"], ["generate"], ["configs", "list"]], ids=" ".join)
+def test_version_is_the_package_version_after_any_command(command, capsys):
+    assert main([*command, "--version"]) == 0
     assert capsys.readouterr().out == f"graftable {__version__}\n"
 
 
