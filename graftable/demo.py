@@ -1,20 +1,18 @@
 """``graftable demo``: train a small model, draw graphs from three sentences with the shipped one, write a report."""
 
 import argparse
-import csv
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from torch_geometric.data import Data
 
 from graftable import __version__
-from graftable.config_files import prepare
+from graftable.demo_training import read_curve, train_small_model
 from graftable.errors import DataError
 from graftable.files import atomic_path, write_text
 from graftable.generation import generate
@@ -30,10 +28,7 @@ from graftable.models.pretrained import load_pretrained
 from graftable.pipelines.readers import write_graphs
 from graftable.pipelines.records import iterate_records, record_to_graph
 from graftable.report import Answer, Score, render_report
-from graftable.report_charts import Curve
-
-if TYPE_CHECKING:
-    from graftable.training import TrainingCLI
+from graftable.training import TrainingCLI
 
 __all__ = ["PROMPTS", "Plan", "run", "run_demo"]
 
@@ -97,7 +92,7 @@ def run_demo(out: Path, seed: int = 0, plan: Plan | None = None) -> list[Path]:
     network = load_pretrained(LGGM, plan.model)
     requests = [parse_prompt(prompt, network.domains) for prompt in plan.prompts]
     console.print("1/3  training a small model on the bundled corpus")
-    training = _train(out, seed, plan)
+    training = train_small_model(out, seed, plan.config, plan.overrides)
     small = training.model
     console.print(f'2/3  drawing {plan.drawn} graphs from each prompt with "{plan.model}"')
     answers = []
@@ -127,32 +122,6 @@ def _check_writable(out: Path) -> None:
     (out / ".probe").unlink()
 
 
-def _train(out: Path, seed: int, plan: Plan) -> "TrainingCLI":
-    """Fit the small model as ``graftable fit`` does."""
-    from graftable.training import TrainingCLI, quieten_lightning, register_classes, restrict_imports
-
-    class _Quiet(TrainingCLI):
-        def after_fit(self) -> None:
-            """Say nothing: the demo says what to do next."""
-
-    request = prepare(
-        [
-            "fit",
-            f"--config={plan.config}",
-            f"--seed_everything={seed}",
-            f"--data.init_args.seed={seed}",
-            f"--trainer.logger.init_args.save_dir={out}",
-            "--trainer.logger.init_args.name=training",
-            "--trainer.logger.init_args.version=",
-            *plan.overrides,
-        ]
-    )
-    restrict_imports(request.extra_roots)
-    quieten_lightning()
-    register_classes()
-    return _Quiet(request)
-
-
 def _corpus(split: str, domain: str) -> list[Data]:
     """The graphs of one domain, of every size: those that the small model was trained on may be fewer."""
     records = iterate_records(corpus_path() / f"{split}.parquet")
@@ -180,32 +149,9 @@ def _judged(answer: Answer, network: LGGM, plan: Plan, seed: int) -> Answer:
     return Answer(answer.prompt, answer.request, answer.drawn, nearest, scores)
 
 
-def _read_curve(training: "TrainingCLI") -> Curve:
-    """The losses that the trainer logged."""
-    steps, losses, validation_steps, validation_losses = [], [], [], []
-    with open(Path(training.trainer.log_dir or ".") / "metrics.csv", encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row.get("train/token_loss"):
-                steps.append(int(row["step"]) + 1)
-                losses.append(float(row["train/token_loss"]))
-            if row.get("val/token_loss"):
-                validation_steps.append(int(row["step"]) + 1)
-                validation_losses.append(float(row["val/token_loss"]))
-    weights = sum(parameter.numel() for parameter in training.model.parameters())
-    data = training.datamodule
-    limit = f" of up to {data.max_nodes:,} nodes" if data.max_nodes else ""
-    words = (
-        f"While you waited, a model with {weights:,} weights read {steps[-1]:,} batches of"
-        f" {len(data.graphs['train']):,} training graphs{limit}. It learns how trails through graphs go on; it is too"
-        " small, and was trained too briefly, to draw well. The graphs above come from the shipped model, which"
-        " `graftable fit --config lggm` trains in about two hours."
-    )
-    return Curve(words, steps, losses, validation_steps, validation_losses)
-
-
 def _report(
     answers: Sequence[Answer],
-    training: "TrainingCLI",
+    training: TrainingCLI,
     sketches: Sequence[Data],
     network: LGGM,
     plan: Plan,
@@ -221,7 +167,7 @@ def _report(
         f" random families, drew these graphs from sentences, on a CPU and offline. Beside them"
         " stand graphs that it never saw, and simple generators that know only sizes or degrees.",
         terciles=Terciles.from_dict(corpus_metadata()["terciles"]),
-        curve=_read_curve(training),
+        curve=read_curve(training),
         small=sketches,
         next_steps=_next_steps(plan),
         footer=f"graftable {__version__}, seed {seed}; training, drawing and measuring took {seconds:,.0f} s. "

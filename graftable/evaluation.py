@@ -121,6 +121,7 @@ def _print_tables(found: Comparison, names: list[str], counts: list[int]) -> Non
     console = Console(highlight=False, markup=False)  # file names may hold what markup would read as tags
     console.print(f"{names[0]} ({counts[0]:,} graphs) against {names[1]} ({counts[1]:,} graphs)\n", soft_wrap=True)
     console.print(_distance_table(found.distances))
+    console.print()
     console.print(_attribute_table(found.attributes))
     for sentence in _sentences(found.distances, found.shares, found.left_out, counts):
         console.print(sentence, soft_wrap=True)
@@ -132,7 +133,6 @@ def _distance_table(report: Report) -> "Table":
         cells = [name, f"{interval.value:.4f}", _ends(interval, 4)]
         table.add_row(*cells, *([f"{report.train[name]:.4f}"] if report.train else []))
     if report.ratio:
-        table.add_section()
         table.add_row("ratio to real graphs", f"{report.ratio.value:.2f}", _ends(report.ratio, 2), "1.00", style="bold")
     return table
 

@@ -89,10 +89,10 @@ def loss_chart(curve: Curve) -> dict[str, Any]:
     last = max(float(steps.max()), 1.0)
 
     def x(step: float) -> float:
-        return round(CURVE_LEFT + step / last * (WIDTH - 8 - CURVE_LEFT), 1)
+        return float(round(CURVE_LEFT + step / last * (WIDTH - 8 - CURVE_LEFT), 1))
 
     def y(loss: float) -> float:
-        return round(TOP + (high - loss) / (high - low) * (CURVE_HEIGHT - TOP - BOTTOM), 1)
+        return float(round(TOP + (high - loss) / (high - low) * (CURVE_HEIGHT - TOP - BOTTOM), 1))
 
     def line(values: np.ndarray) -> str:
         return " ".join(f"{x(step)},{y(value)}" for step, value in zip(steps.tolist(), values.tolist(), strict=True))

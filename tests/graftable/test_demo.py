@@ -24,11 +24,9 @@ from graftable.pipelines.readers import read_graphs
 MADE = Path(__file__).parents[2] / "demo"
 TINY_PROMPTS = ("a power grid of 12 buses", "a collaboration network of 9 authors", "a random tree with 10 nodes")
 TINY = (
-    "--trainer.max_steps=3",
+    "--trainer.limit_train_batches=3",
     "--trainer.val_check_interval=2",
     "--trainer.limit_val_batches=1",
-    "--trainer.callbacks=[]",
-    "--trainer.enable_progress_bar=false",
     "--data.init_args.domains=[power,col,tree]",
     "--data.init_args.max_nodes=20",
     "--model.init_args.width=16",
