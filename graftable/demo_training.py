@@ -114,7 +114,7 @@ def read_curve(training: TrainingCLI) -> Curve:
     words = (
         f"While you waited, a model with {weights:,} weights read {steps[-1]:,} batches of"
         f" {len(data.graphs['train']):,} training graphs{limit}. It learns how trails through graphs go on; it is too"
-        " small, and was trained too briefly, to draw well. The graphs above come from the shipped model, which"
-        " `graftable fit --config lggm` trains in about two hours."
+        " small, and was trained too briefly, to draw well. The graphs above come from the shipped model, whose"
+        " config is lggm and whose training took hours."
     )
     return Curve(words, steps, losses, validation_steps, validation_losses)
