@@ -385,10 +385,6 @@ class LGGM(
         seed = int(torch.randint(2**31, ()).item())
         return [graph_to_record(graph) for graph in self.generate(conditions, seed=seed)]
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Nothing but the weights is needed to generate."""
-        self._terciles = None  # type: ignore[assignment]
-
 
 def _seed(seed: int, index: int) -> int:
     """An independent stream for each graph."""
