@@ -11,8 +11,8 @@ import argparse
 import sys
 
 import numpy as np
-
 from _common import figure, write_figures
+
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import REAL_DOMAINS, corpus_path
 from graftable.graphs.metrics import chung_lu, copy_of_train, describe_graphs, erdos_renyi, evaluate_graphs, vun

@@ -16,8 +16,8 @@ import sys
 import time
 
 import numpy as np
-
 from _common import figure, share_figure, write_figures
+
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS, corpus_path
 from graftable.graphs.metrics import GraphIndex, vun
@@ -65,7 +65,7 @@ def _well_formed(graph) -> bool:
     return in_range and len(edges) == len(source) and all(u != v and (v, u) in edges for u, v in edges)
 
 
-def speed(model: LGGM) -> list[dict]:
+def speed(model: LGGM, name: str) -> list[dict]:
     """Graphs of 64 nodes a second in one batch, over all domains; then the cost of one graph against its size."""
     conditions = [Condition(domain=name, num_nodes=64) for name in DOMAINS] * 4
     model.generate(conditions[:8], seed=1)
@@ -84,7 +84,7 @@ def speed(model: LGGM) -> list[dict]:
         )
     ]
     for domain in SCALE_DOMAINS:
-        points = [_one_graph(domain, size) for size in SIZES]
+        points = [_one_graph(name, domain, size) for size in SIZES]
         for size, (edges, wall, memory) in zip(SIZES, points, strict=True):
             figures.append(figure(f"scale/{domain}/{size}", wall, "s", edges=edges, peak_gib=round(memory, 3)))
         tail = [
@@ -97,9 +97,9 @@ def speed(model: LGGM) -> list[dict]:
     return figures
 
 
-def _one_graph(domain: str, size: int) -> tuple[int, float, float]:
+def _one_graph(model: str, domain: str, size: int) -> tuple[int, float, float]:
     """Edges, seconds and peak memory (GiB) of one graph, in a process of its own."""
-    command = [sys.executable, __file__, "--one", domain, str(size)]
+    command = [sys.executable, __file__, "--model", model, "--one", domain, str(size)]
     edges, wall, memory = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-3:]
     return int(edges), float(wall), float(memory)
 
@@ -128,7 +128,7 @@ def run() -> int:
     if arguments.part != "speed":
         write_figures("lggm_many", many(model, arguments.count))
     if arguments.part != "many":
-        write_figures("lggm_speed", speed(model))
+        write_figures("lggm_speed", speed(model, arguments.model))
     return 0
 
 

@@ -10,8 +10,8 @@ import argparse
 import sys
 
 import numpy as np
-
 from _common import figure, share_figure, write_figures
+
 from graftable.graphs.attributes import graph_attributes
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS, REAL_DOMAINS, corpus_path

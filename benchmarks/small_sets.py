@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
 from _common import figure, share_figure, write_figures
+
 from graftable.cli import main
 from graftable.graphs.conditions import Condition
 from graftable.graphs.metrics import Interval, chung_lu, copy_of_train, erdos_renyi, evaluate_graphs, vun

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,13 +81,16 @@ def generate(
 
     if n < 1:
         raise ConfigError(f"n is {n}; expected at least 1 graph.")
-    if not temperature > 0:
-        raise ConfigError(f"temperature is {temperature:g}; expected a number above 0, 1 takes the model as it is.")
+    if not 0.01 <= temperature <= 100:
+        raise ConfigError(f"temperature is {temperature:g}; expected 0.01 to 100, where 1 takes the model as it is.")
+    if guidance is not None and not math.isfinite(guidance):
+        raise ConfigError(f"guidance is {guidance:g}; expected a finite number, where 1 takes the model as it is.")
     options = Condition(num_nodes=num_nodes, num_edges=num_edges, domain=domain, attributes=dict(attributes or {}))
     network = load_pretrained(LGGM, model) if isinstance(model, str) else model
     request = prompt if isinstance(prompt, Condition) else parse_prompt(prompt, network.domains)
     request = request.merged(options)
     network.check(request)
+    _check_connected(connected, request)
     settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "progress": progress}
     graphs = network.generate([request] * n, seed=seed, **settings)
     if connected is not None:
@@ -97,16 +101,19 @@ def generate(
     return graphs
 
 
+def _check_connected(how: str | None, request: Condition) -> None:
+    if how not in (None, "largest", "reject", "repair"):
+        raise ConfigError(f"connected is {how!r}; expected largest, reject or repair.")
+    if how is not None and request.attributes.get("components", 1) > 1:
+        raise PromptError(
+            f"{request.attributes['components']:g} components and a connected graph were both asked for; keep one."
+        )
+
+
 def _connect(
     graph: Data, how: Connected, network: "LGGM", request: Condition, rng: Random, settings: dict[str, Any]
 ) -> Data:
     """Return the graph as it is if it is connected; else make, or draw, a connected one and say so in it."""
-    if how not in ("largest", "reject", "repair"):
-        raise ConfigError(f"connected is {how!r}; expected largest, reject or repair.")
-    if request.attributes.get("components", 1) > 1:
-        raise PromptError(
-            f"{request.attributes['components']:g} components and a connected graph were both asked for; keep one."
-        )
     if len(components(graph)) == 1:
         return graph
     if how == "reject":
@@ -156,6 +163,7 @@ def fit_graphs(
     """
     import lightning.pytorch as pl
 
+    from graftable.graphs.corpus import DOMAINS
     from graftable.models.lggm import LGGM
     from graftable.models.pretrained import load_pretrained
     from graftable.pipelines import GraphDataModule
@@ -167,17 +175,28 @@ def fit_graphs(
     if not graphs:
         raise DataError("there are no graphs to fit to; expected at least one.")
     data = GraphDataModule.from_graphs(
-        graphs, nodes_per_batch=nodes_per_batch, edges_per_batch=edges_per_batch, seed=seed, balance=1.0
+        graphs,
+        nodes_per_batch=nodes_per_batch,
+        edges_per_batch=edges_per_batch,
+        seed=seed,
+        balance=1.0,
+        split_fractions=(1.0, 0.0, 0.0),
     )
     pl.seed_everything(seed, verbose=False)
     settings["learning_rate"] = learning_rate or (3e-4 if pretrained else 1e-3)
     settings.setdefault("warmup_steps", max(steps // 20, 1))
+    named = sorted({graph.get("domain") for graph in data.given or [] if graph.get("domain")})
     if pretrained:
-        shape = dict(load_pretrained(LGGM, pretrained).hparams)
-        settings = {**shape, **settings, "pretrained": pretrained}
+        source = load_pretrained(LGGM, pretrained)
+        known = source.domains
+        settings = {**source.hparams, **settings, "pretrained": pretrained}
+    else:
+        known = settings.get("domains") or list(DOMAINS)
+    settings["domains"] = [*known, *(name for name in named if name not in known)]
     model = LGGM(**settings)
     trainer = pl.Trainer(
         max_steps=steps,
+        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -211,13 +230,12 @@ def run(namespace: argparse.Namespace) -> int:
     folder = Path(namespace.out)
     _check_writable(folder)
     attributes = {name: value for name in GRAPH_ATTRIBUTES if (value := getattr(namespace, name)) is not None}
-    request = parse_prompt(namespace.prompt).merged(
-        Condition(
-            num_nodes=namespace.num_nodes, num_edges=namespace.num_edges, domain=namespace.domain, attributes=attributes
-        )
-    )  # before the model is loaded, so that a mistake is answered at once
+    options = Condition(
+        num_nodes=namespace.num_nodes, num_edges=namespace.num_edges, domain=namespace.domain, attributes=attributes
+    )
+    parse_prompt(namespace.prompt).merged(options)  # a mistake is answered before the model is loaded
     network = load_pretrained(LGGM, namespace.model)
-    network.check(request)
+    request = parse_prompt(namespace.prompt, network.domains).merged(options)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=namespace.json or not console.is_terminal) as bar:
         task = bar.add_task("drawing graphs", total=namespace.count)

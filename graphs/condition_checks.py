@@ -33,6 +33,7 @@ Level = Literal["low", "medium", "high"]
 LEVELS: tuple[Level, ...] = ("low", "medium", "high")
 
 MAX_NODES = 50_000
+MAX_EDGES = 1_000_000
 """The largest graph that may be asked for: beyond it, one graph takes hours on a CPU."""
 
 ATTRIBUTE_RANGES: dict[str, tuple[float, float]] = {
@@ -122,6 +123,10 @@ def check_feasible(
             )
     if num_edges is None:
         return
+    if num_edges > MAX_EDGES:
+        raise PromptError(
+            f"{counted(num_edges, 'edge')} were asked for; at most {MAX_EDGES:,} can be drawn, so ask for fewer."
+        )
     components = int(attributes.get("components", 1))
     within = f" in {counted(components, 'component')}" if "components" in attributes else ""
     most_edges = (most_nodes - components + 1) * (most_nodes - components) // 2

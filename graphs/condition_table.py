@@ -65,15 +65,18 @@ class ConditionTable(nn.Module):
         super().__init__()
         self.register_buffer("domain", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("values", torch.zeros(0, len(VALUES)))
+        self._terciles: Terciles | None = None
 
     def fill(self, domain: Tensor, values: Tensor) -> None:
         """Replace the rows."""
         self.domain, self.values = domain.to(self.domain), values.to(self.values)
+        self._terciles = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in ("domain", "values"):  # the number of rows is not known before the file is read
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.values.device))
+        self._terciles = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def __len__(self) -> int:
@@ -82,11 +85,15 @@ class ConditionTable(nn.Module):
     def standardised(self, values: Tensor) -> Tensor:
         """Values (..., len(VALUES)) as the network reads them: logarithms of what spans decades; mean 0, spread 1."""
         own = _compressed(self.values)
-        return (_compressed(values) - own.mean(0)) / own.std(0).clamp(min=0.05)
+        spread = own.std(0) if len(own) > 1 else torch.zeros_like(own[0])
+        return (_compressed(values) - own.mean(0)) / spread.clamp(min=0.05)
 
     def terciles(self) -> Terciles:
         """What low, medium and high mean among the rows; for the attributes and density."""
-        return Terciles.from_values({name: self.column(name).numpy(force=True) for name in (*ATTRIBUTES, "density")})
+        if self._terciles is None:
+            columns = {name: self.column(name).numpy(force=True) for name in (*ATTRIBUTES, "density")}
+            self._terciles = Terciles.from_values(columns)
+        return self._terciles
 
     def column(self, name: str) -> Tensor:
         """(rows,) one of VALUES, or density."""
@@ -111,7 +118,7 @@ class ConditionTable(nn.Module):
             text_score: (rows,) log p(row | text) up to a constant, from the text encoder.
 
         Raises:
-            PromptError: If the table is empty or the domain is unknown.
+            PromptError: If the table is empty, or the domain is unknown or has no rows.
         """
         if not len(self):
             raise PromptError("the model has seen no graphs yet; fit it, or load a fitted one with from_pretrained.")
@@ -122,7 +129,7 @@ class ConditionTable(nn.Module):
         row = int(random.choice(len(weight), p=weight / weight.sum()))
         values = dict(zip(VALUES, self.values[row].tolist(), strict=True))
         nodes = self._nodes(condition, values, random)
-        edges = condition.num_edges if condition.num_edges is not None else _scaled_edges(values, nodes, condition)
+        edges = condition.num_edges if condition.num_edges is not None else self._edges(condition, values, nodes)
         if abs(math.log(nodes / values["num_nodes"])) > 0.25:  # these do not carry over to another size
             del values["diameter"], values["components"]
         values |= {name: value for name, value in condition.attributes.items() if name in VALUES}
@@ -133,21 +140,40 @@ class ConditionTable(nn.Module):
         if condition.num_nodes is not None:
             return condition.num_nodes
         nodes = int(values["num_nodes"])
-        if condition.num_edges is not None:  # keep the row's mean degree, or the requested one
+        least = 1
+        if condition.num_edges is not None:  # keep the requested density or mean degree, or else the row's
+            edges, density = condition.num_edges, condition.attributes.get("density")
+            least = _nodes_for(edges, 1.0)
             degree = condition.attributes.get("mean_degree", values["mean_degree"])
-            nodes = max(round(2 * condition.num_edges / max(degree, 0.5)), 1)
-            while nodes * (nodes - 1) // 2 < condition.num_edges:
-                nodes += 1
+            nodes = _nodes_for(edges, density) if density else round(2 * edges / max(degree, 0.5))
         if condition.num_nodes_range is not None:
             low, high = condition.num_nodes_range
+            low = min(max(low, least), high)
             nodes = nodes if low <= nodes <= high else int(random.integers(low, high + 1))
-        return nodes
+        return max(nodes, least)
+
+    def _edges(self, condition: Condition, values: dict[str, float], nodes: int) -> int:
+        """Edges of the row, carried over to ``nodes`` nodes and kept inside the levels that are asked for."""
+        edges = _scaled_edges(values, nodes, condition)
+        most = nodes * (nodes - 1) // 2
+        for name, per_edge in (("mean_degree", 2 / nodes), ("density", 1 / max(most, 1))):
+            if name in condition.levels and name not in condition.attributes:
+                low, high = self.terciles().bounds(name, condition.levels[name])
+                first = math.floor(low / per_edge) + 1 if low > 0 else 0  # levels are open below
+                edges = max(min(edges, math.floor(high / per_edge)), first)
+        return min(edges, most)
 
     def _fit(self, condition: Condition, domains: Sequence[str]) -> np.ndarray:
         """Log-weight of each row: 0 where it fits, falling with the distance from what is asked for."""
         score = np.zeros(len(self))
         if condition.domain is not None:
-            score -= 1e6 * (self.domain.numpy(force=True) != domain_index(condition.domain, domains))
+            elsewhere = self.domain.numpy(force=True) != domain_index(condition.domain, domains)
+            if elsewhere.all():
+                raise PromptError(
+                    f'the model was fitted to no graph of the domain "{condition.domain}"; leave the domain out, or '
+                    "use a model that was."
+                )
+            score -= 1e6 * elsewhere
         values = self.values.double()
         nodes = values[:, 0].numpy(force=True)
         if condition.num_nodes is not None:
@@ -171,7 +197,7 @@ class ConditionTable(nn.Module):
         column = self.column(name)
         shift = torch.cat([column, column.new_tensor([value])])
         shift = torch.log(shift.clamp(min=0.1)) if name in _LOGARITHMIC else shift
-        spread = shift[:-1].std().clamp(min=0.05)
+        spread = shift[:-1].std(correction=0).clamp(min=0.05)
         return ((shift[:-1] - shift[-1]).abs() / spread).numpy(force=True)
 
     def _outside(self, name: str, level: Level) -> np.ndarray:
@@ -190,6 +216,11 @@ def _compressed(values: Tensor) -> Tensor:
     return torch.where(logs, torch.log(values.clamp(min=0.1)), values)
 
 
+def _nodes_for(edges: int, density: float) -> int:
+    """The fewest nodes at which so many edges make at most this density."""
+    return math.ceil(0.5 + math.sqrt(0.25 + 2 * edges / density) - 1e-9)
+
+
 def _scaled_edges(values: dict[str, float], nodes: int, condition: Condition) -> int:
     """The edges that the row would have with ``nodes`` nodes: independent cycles grow with n, a tree stays a tree."""
     most = nodes * (nodes - 1) // 2
@@ -198,9 +229,10 @@ def _scaled_edges(values: dict[str, float], nodes: int, condition: Condition) ->
         return min(round(degree * nodes / 2), most)
     if "density" in condition.attributes:
         return min(round(condition.attributes["density"] * most), most)
-    components = min(values["components"], nodes)
-    cycles = values["num_edges"] - values["num_nodes"] + values["components"]
+    components = values["components"]
+    cycles = values["num_edges"] - values["num_nodes"] + components
     scale = nodes / values["num_nodes"]
-    if scale > 1.2 or scale < 0.8:
-        components = max(components * scale, 1) if components > 1 else 1
+    if components > 1 and not 0.8 <= scale <= 1.2:
+        components *= scale
+    components = condition.attributes.get("components", min(max(components, 1), nodes))
     return int(min(max(round(nodes - components + cycles * scale), 0), most))

@@ -22,14 +22,14 @@ class TrailRequest:
         num_nodes: Exactly so many nodes.
         num_edges: The number of edges that the model is told; it follows it closely, not exactly.
         seed: The graph is a function of this number, the condition and the weights.
-        connected: Forbid a second ROOT.
+        components: Exactly so many connected components, if given.
         acyclic: Forbid every token that would close a cycle.
     """
 
     num_nodes: int
     num_edges: int | None
     seed: int
-    connected: bool = False
+    components: int | None = None
     acyclic: bool = False
 
 
@@ -165,16 +165,21 @@ class _Writer:
             repeated(torch.tensor([self._allowed(slot) for slot in slots])),
         )
         logits = logits.double().log_softmax(-1)
-        if passes == 1:
-            return logits / self.temperature
-        conditional, unconditional = logits.chunk(2)
-        guided = unconditional + self.guidance * (conditional - unconditional)
-        return guided.masked_fill(conditional == -torch.inf, -torch.inf) / self.temperature
+        if passes > 1:
+            conditional, unconditional = logits.chunk(2)
+            guided = unconditional + self.guidance * (conditional - unconditional)
+            logits = guided.masked_fill(conditional == -torch.inf, -torch.inf)
+        return (logits - logits.max(-1, keepdim=True).values) / self.temperature
 
     def _allowed(self, slot: int) -> tuple[bool, bool, bool, bool]:
         """Which of ROOT, CHILD, BRANCH, END may come next, with the request's own constraints."""
-        root, child, branch, _, end = self.states[slot].allowed_kinds()
-        return (root and not self.requests[slot].connected, child, branch, end)
+        state, wanted = self.states[slot], self.requests[slot].components
+        root, child, branch, _, end = state.allowed_kinds()
+        if wanted is None:
+            return (root, child, branch, end)
+        missing, left = wanted - state.components, state.num_nodes - state.node - 1
+        joins = missing < left  # else every node that is left must be a root
+        return (root and missing > 0, child and joins, branch and joins, end)
 
     def _link_anchor(self, slot: int) -> int:
         """The state's anchor, or -1 where a link would close a cycle that the request forbids."""

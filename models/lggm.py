@@ -28,6 +28,7 @@ from torch_geometric.data import Batch, Data
 
 from graftable.errors import ConfigError
 from graftable.graphs.attributes import ATTRIBUTES
+from graftable.graphs.condition_checks import ATTRIBUTE_RANGES
 from graftable.graphs.condition_table import VALUES, ConditionTable, DrawnCondition, domain_index
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS
@@ -158,7 +159,7 @@ class LGGM(
         self.trails = TrailTransformer(width, layers, heads, window, dropout)
         self.condition = ConditionEncoder(width, len(self.domains))
         self.text = SentenceEncoder(text_encoder, TEXT_WIDTH) if text_encoder else HashedTextEncoder(TEXT_WIDTH)
-        self.alignment = TextAlignment(len(self.domains))
+        self.alignment = TextAlignment(len(self.domains)).requires_grad_(alignment_weight > 0)
         self.table = ConditionTable()
 
     # Training
@@ -167,29 +168,43 @@ class LGGM(
         """Before a fit: take over pretrained weights, then the joint distribution of the data's conditions."""
         if stage != "fit":
             return
-        if self.hparams["pretrained"]:
+        if self.hparams["pretrained"] and not len(self.table):  # a model that was fitted goes on from itself
             self._start_from(self.hparams["pretrained"])
         self.fill_table(cast(Any, self.trainer).datamodule.graphs["train"])
 
     def fill_table(self, graphs: Sequence[Data]) -> None:
-        """Make the condition table that of these graphs (each with ``attributes``)."""
+        """Make the condition table that of these graphs (each with ``attributes``).
+
+        Raises:
+            ConfigError: If a graph is of a domain that the model has no place for.
+        """
+        strangers = sorted({graph.get("domain") or self.domains[0] for graph in graphs} - set(self.domains))
+        if strangers:
+            raise ConfigError(
+                f"there are graphs of the domain {strangers[0]!r}, which is not among the model's; "
+                f"set model.init_args.domains to a list of all domains, or leave the domain out of the records."
+            )
         rows = [
             [graph.num_nodes, graph.num_edges // 2, *(graph.attributes[name] for name in ATTRIBUTES)]
             for graph in graphs
         ]
         self.table.fill(self._domain_index([graph.get("domain") for graph in graphs]), torch.tensor(rows))
-        self._terciles = self.table.terciles()
 
     def _start_from(self, pretrained: str) -> None:
         from graftable.models.pretrained import load_pretrained
 
         source = load_pretrained(LGGM, pretrained)
+        weights = source.state_dict()
+        # a domain is known by its name, whatever its place; a new one starts as the unknown domain
+        rows = [0, *(source.domains.index(name) + 1 if name in source.domains else 0 for name in self.domains)]
+        for name in ("condition.domain.weight", "alignment.domain.weight"):
+            weights[name] = weights[name][rows]
         try:
-            self.load_state_dict(source.state_dict())
+            self.load_state_dict(weights)
         except RuntimeError as error:
             raise ConfigError(
-                f"pretrained {pretrained!r}: its weights do not fit this model; expected the same width, layers, heads "
-                f"and domains as in its config.json ({str(error).splitlines()[-1].strip()})."
+                f"pretrained {pretrained!r}: its weights do not fit this model; expected the same width, layers "
+                f"and heads as in its config.json ({str(error).splitlines()[-1].strip()})."
             ) from error
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -210,7 +225,8 @@ class LGGM(
         domain, values, texts = self._described(batch, Random(batch_index))
         condition = self._encode(domain, values, torch.ones_like(values, dtype=torch.bool), self.text(texts))
         loss = next_token_loss(self.trails(_to(trails, self.device), condition), trails.labels.to(self.device))
-        self.log("val/token_loss", loss, prog_bar=True, batch_size=int((trails.labels >= 0).sum()))
+        tokens = int((trails.labels >= 0).sum())
+        self.log("val/token_loss", loss, prog_bar=True, batch_size=tokens, sync_dist=True)
 
     test_step = validation_step
 
@@ -253,7 +269,7 @@ class LGGM(
         nodes, edges = int(named.pop("num_nodes")), int(named.pop("num_edges"))
         named["density"] = 2 * edges / max(nodes * (nodes - 1), 1)
         name = self.domains[domain] if domain >= 0 else None
-        text, _ = write_prompt(name, nodes, edges, named, self._terciles, rng)
+        text, _ = write_prompt(name, nodes, edges, named, self.table.terciles(), rng)
         return text
 
     def _encode(self, domain: Tensor, values: Tensor, present: Tensor, text: Tensor) -> Tensor:
@@ -288,7 +304,6 @@ class LGGM(
 
     # Generation
 
-    @torch.inference_mode()
     def generate(
         self,
         conditions: Sequence[Condition],
@@ -308,7 +323,7 @@ class LGGM(
             seed: Graph i is a function of (seed, i, its condition, the weights).
             guidance: See the constructor.
             temperature: Below 1, likelier and less varied.
-            connected: Never start a second component.
+            connected: Never start a second component. A number of components that is asked for is exact as well.
             acyclic: Never close a cycle.
             batch_size: Graphs that are written side by side.
             progress: Called with the number of graphs that have just been completed.
@@ -318,16 +333,24 @@ class LGGM(
         """
         self.eval()
         guidance = self.hparams["guidance"] if guidance is None else guidance
-        drawn, text = self.draw_conditions(conditions, seed)
-        requests = [
-            TrailRequest(int(d.values["num_nodes"]), int(d.values["num_edges"]), _seed(seed, index), connected, acyclic)
-            for index, d in enumerate(drawn)
-        ]
-        condition, nothing = self._sampling_conditions(drawn, text)
-        written = sample_trails(
-            self.trails, requests, condition, nothing,
-            guidance=guidance, temperature=temperature, batch_size=batch_size, progress=progress,
-        )  # fmt: skip
+        # in full precision also under a mixed-precision trainer, so that predict and generate draw the same graphs
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            drawn, text = self.draw_conditions(conditions, seed)
+            requests = [
+                TrailRequest(
+                    int(d.values["num_nodes"]),
+                    int(d.values["num_edges"]),
+                    _seed(seed, index),
+                    1 if connected else _count(asked.attributes.get("components")),
+                    acyclic,
+                )
+                for index, (d, asked) in enumerate(zip(drawn, conditions, strict=True))
+            ]
+            condition, nothing = self._sampling_conditions(drawn, text)
+            written = sample_trails(
+                self.trails, requests, condition, nothing,
+                guidance=guidance, temperature=temperature, batch_size=batch_size, progress=progress,
+            )  # fmt: skip
         return [self._graph(d, edges) for d, edges in zip(drawn, written, strict=True)]
 
     def check(self, condition: Condition) -> None:
@@ -373,17 +396,33 @@ class LGGM(
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[dict[str, Any]]:
         """A new graph record for the condition of each graph in the batch."""
-        conditions = [
-            Condition(domain=domain if domain in self.domains else None, num_nodes=int(nodes), num_edges=int(edges))
-            for domain, nodes, edges in zip(
-                batch.get("domain") or [None] * batch.num_graphs,
-                batch.ptr.diff().tolist(),
-                (torch.bincount(batch.batch[batch.edge_index[0]], minlength=batch.num_graphs) // 2).tolist(),
-                strict=True,
-            )
-        ]
+        graphs = batch.to_data_list()
         seed = int(torch.randint(2**31, ()).item())
-        return [graph_to_record(graph) for graph in self.generate(conditions, seed=seed)]
+        drawn = self.generate([self._description(graph) for graph in graphs], seed=seed)
+        return [
+            graph_to_record(new) | {"graph_id": old.get("graph_id") or f"graph_{seed}_{index}", "text": old.get("text")}
+            for index, (old, new) in enumerate(zip(graphs, drawn, strict=True))
+        ]
+
+    def _description(self, graph: Data) -> Condition:
+        """What a graph of a batch is, as a request."""
+        attributes = {}
+        for name, value in zip(ATTRIBUTES, graph.attributes.flatten().tolist(), strict=True):
+            low, high = ATTRIBUTE_RANGES[name]
+            if name != "mean_degree":  # the number of edges says it exactly
+                attributes[name] = min(max(value, low), high)
+        domain = graph.get("domain")
+        return Condition(
+            text=graph.get("text") or None,
+            domain=domain if domain in self.domains else None,
+            num_nodes=int(graph.num_nodes or 0),
+            num_edges=graph.num_edges // 2,
+            attributes=attributes,
+        )
+
+
+def _count(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _seed(seed: int, index: int) -> int:

@@ -79,3 +79,43 @@ def test_a_table_loads_whatever_its_length(table):
     other = ConditionTable()
     other.load_state_dict(table.state_dict())
     assert torch.equal(other.values, table.values)
+
+
+@pytest.mark.parametrize("nodes", [20, 60, 500])
+@pytest.mark.parametrize("attribute", ["density", "mean_degree"])
+@pytest.mark.parametrize("level", ["low", "medium", "high"])
+def test_a_level_of_edges_holds_at_every_size(table, nodes, attribute, level):
+    for drawn in draws(table, Condition(num_nodes=nodes, levels={attribute: level}), 8):
+        edges = drawn.values["num_edges"]
+        value = 2 * edges / nodes if attribute == "mean_degree" else 2 * edges / (nodes * (nodes - 1))
+        assert table.terciles().level_of(attribute, value) == level
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Condition(num_nodes_range=(10, 1000), num_edges=5000),
+        Condition(num_edges=300, attributes={"density": 0.1}),
+        Condition(domain="tree", num_nodes=20, attributes={"components": 3}),
+    ],
+)
+def test_drawn_sizes_agree_with_each_other_and_the_request(table, condition):
+    for drawn in draws(table, condition, 20):
+        nodes, edges = drawn.values["num_nodes"], drawn.values["num_edges"]
+        assert edges <= nodes * (nodes - 1) / 2
+        if "density" in condition.attributes:
+            assert 2 * edges / (nodes * (nodes - 1)) == pytest.approx(0.1, rel=0.05)
+        if "components" in condition.attributes:
+            assert edges == nodes - 3
+
+
+def test_a_known_domain_without_graphs_is_said(table):
+    table.fill(table.domain[:60], table.values[:60])
+    with pytest.raises(PromptError, match='no graph of the domain "social"'):
+        table.draw(Condition(domain="social"), DOMAINS, np.random.default_rng(0))
+
+
+def test_one_graph_is_enough(table):
+    table.fill(table.domain[:1], table.values[:1])
+    assert torch.isfinite(table.standardised(table.values)).all()
+    assert table.draw(Condition(attributes={"clustering": 0.3}), DOMAINS, np.random.default_rng(0)).domain == 0

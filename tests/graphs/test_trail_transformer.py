@@ -114,7 +114,7 @@ def test_samples_have_the_exact_size_and_do_not_depend_on_the_batch(network):
 
 
 def test_connected_and_acyclic_requests_are_kept(network):
-    requests = [TrailRequest(25, None, seed, connected=True, acyclic=True) for seed in range(6)]
+    requests = [TrailRequest(25, None, seed, components=1, acyclic=True) for seed in range(6)]
     for edges in sample_trails(network, requests, torch.randn(6, 32)):
         graph = nx.empty_graph(25)
         graph.add_edges_from(edges)
@@ -127,3 +127,21 @@ def test_guidance_moves_away_from_the_unconditional_pass(network):
     only_nothing = sample_trails(network, requests, nothing)
     assert sample_trails(network, requests, condition, nothing, guidance=0.0) == only_nothing
     assert sample_trails(network, requests, condition, nothing, guidance=2.0) != only_nothing
+
+
+@pytest.mark.parametrize("components", [1, 2, 5, 12])
+def test_a_number_of_components_is_exact(network, components):
+    requests = [TrailRequest(12, None, seed, components=components) for seed in range(4)]
+    for edges in sample_trails(network, requests, torch.randn(4, 32)):
+        graph = nx.empty_graph(12)
+        graph.add_edges_from(edges)
+        assert nx.number_connected_components(graph) == components
+
+
+@pytest.mark.parametrize(("guidance", "temperature"), [(30.0, 0.01), (-5.0, 100.0), (1.0, 0.01)])
+def test_extreme_settings_still_give_legal_trails(network, guidance, temperature):
+    requests = [TrailRequest(15, 30, seed) for seed in range(4)]
+    condition, nothing = torch.randn(4, 32), torch.randn(4, 32)
+    for edges in sample_trails(network, requests, condition, nothing, guidance=guidance, temperature=temperature):
+        assert len(set(edges)) == len(edges)
+        assert all(0 <= early < late < 15 for late, early in edges)

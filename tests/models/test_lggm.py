@@ -1,4 +1,5 @@
 from random import Random
+from types import SimpleNamespace
 
 import lightning
 import networkx as nx
@@ -7,8 +8,10 @@ import torch
 from torch_geometric.data import Batch
 
 from graftable.errors import ConfigError, ModelFileError
-from graftable.graphs.attributes import graph_attributes
+from graftable.generation import fit_graphs, generate
+from graftable.graphs.attributes import ATTRIBUTES, graph_attributes
 from graftable.graphs.conditions import Condition
+from graftable.graphs.connectivity import components
 from graftable.graphs.conversion import from_networkx
 from graftable.graphs.prompts import parse_prompt
 from graftable.models.lggm import LGGM, neighbour_lists, next_token_loss
@@ -112,13 +115,62 @@ def test_a_checkpoint_of_fit_is_a_model_and_a_torn_one_is_one_sentence(model, tm
         load_pretrained(LGGM, str(tmp_path / "absent"))
 
 
-def test_predictions_are_graph_records_with_the_sizes_of_the_batch(model):
+def batch_of(graphs):
+    """As the datamodule hands them out."""
+    for index, graph in enumerate(graphs):
+        values = [graph.attributes[name] for name in ATTRIBUTES]
+        graph.attributes = torch.tensor([values], dtype=torch.float32)
+        graph.text = "a tree, please" if index == 0 else ""
+        graph.graph_id = f"own_{index}"
+    return Batch.from_data_list(graphs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_predictions_are_records_that_can_be_joined_to_their_descriptions(model, dtype):
     graphs = corpus()[:4]
-    for graph in graphs:
-        graph.attributes = torch.zeros(1, 8)
-        graph.text = ""
-    records = model.predict_step(Batch.from_data_list(graphs), 0)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):  # as under a mixed-precision trainer
+        records = model.predict_step(batch_of(graphs), 0)
     assert [record_to_graph(record).num_nodes for record in records] == [graph.num_nodes for graph in graphs]
+    assert [record["graph_id"] for record in records] == [f"own_{index}" for index in range(4)]
+    assert records[0]["text"] == "a tree, please"
+
+
+def test_a_number_of_components_in_words_is_exact(model):
+    condition = parse_prompt("a graph with 30 nodes in 4 components", DOMAINS)
+    assert [len(components(graph)) for graph in model.generate([condition] * 5)] == [4] * 5
+
+
+def test_a_loaded_model_can_be_validated(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    load_pretrained(LGGM, str(tmp_path)).validation_step(batch_of(corpus()[:4]), 0)
+
+
+def test_fitting_again_goes_on_from_where_it_was(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    tuned = fit_graphs(corpus(), pretrained=str(tmp_path), steps=2, progress=False)
+    before = {name: value.clone() for name, value in tuned.trails.state_dict().items()}
+    tuned.trainer = SimpleNamespace(datamodule=SimpleNamespace(graphs={"train": corpus()}))
+    tuned.setup("fit")
+    assert all(torch.equal(value, before[name]) for name, value in tuned.trails.state_dict().items())
+
+
+def test_fine_tuning_makes_room_for_a_new_domain_and_keeps_the_old_ones(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    rings = [from_networkx(nx.cycle_graph(n)) for n in range(6, 14)]
+    for graph in rings:
+        graph.domain = "ring"
+    tuned = fit_graphs(rings, pretrained=str(tmp_path), steps=1, learning_rate=1e-9, progress=False)
+    assert tuned.domains == [*DOMAINS, "ring"]
+    torch.testing.assert_close(tuned.condition.domain.weight[:3], model.condition.domain.weight)
+    (graph,) = generate("a ring with 9 nodes", model=tuned)
+    assert graph.domain == "ring"
+
+
+def test_graphs_of_a_domain_without_a_place_are_refused(model):
+    graph = corpus()[0]
+    graph.domain = "ring"
+    with pytest.raises(ConfigError, match="'ring'"):
+        LGGM(width=32, layers=1, heads=2, domains=DOMAINS).fill_table([graph])
 
 
 def test_the_null_condition_says_nothing(model):
@@ -134,13 +186,7 @@ def test_a_few_steps_teach_the_tiny_model():
     model = LGGM(width=32, layers=1, heads=2, domains=DOMAINS, dropout=0.0, condition_dropout=0.0)
     graphs = corpus()
     model.fill_table(graphs)
-    batch = []
-    for graph in graphs:
-        one = graph.clone()
-        one.attributes = torch.tensor([[graph.attributes[name] for name in list(graph.attributes)[:8]]])
-        one.text = ""
-        batch.append(one)
-    batch = Batch.from_data_list(batch)
+    batch = batch_of(corpus())
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     losses = []
     for step in range(40):
