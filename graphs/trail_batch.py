@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch_geometric.data import Batch
 
 from .trails import END, FEATURES, LINK, TrailState, TrailToken, draw_trail
 
-__all__ = ["TrailBatch", "batch_trails", "link_context"]
+__all__ = ["LinkContext", "TrailBatch", "batch_trails", "link_context", "neighbour_lists"]
 
 _COLUMN = {name: index for index, name in enumerate(FEATURES)}
 
@@ -162,3 +163,25 @@ def link_context(batch: TrailBatch) -> LinkContext:
         degree=degree.long(),
         rank=anchor_depth[..., None] - batch.depth[:, None, :],
     )
+
+
+def neighbour_lists(batch: Batch) -> list[list[list[int]]]:
+    """The neighbours of each node of each graph, as lists; what ``draw_trail`` walks on.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        >>> neighbour_lists(Batch.from_data_list([path]))
+        [[[1], [0, 2], [1]]]
+    """
+    source, target = batch.edge_index.cpu()
+    order = source.argsort(stable=True)
+    counts = torch.bincount(source, minlength=int(batch.num_nodes or 0)).tolist()
+    offset = batch.ptr.cpu()[batch.batch.cpu()[source]] if len(source) else source
+    targets = (target - offset)[order].tolist()
+    lists, start = [], 0
+    for count in counts:
+        lists.append(targets[start : start + count])
+        start += count
+    bounds = batch.ptr.tolist()
+    return [lists[low:high] for low, high in pairwise(bounds)]

@@ -14,7 +14,6 @@ model on graphs of thirteen domains. Three choices differ from the paper:
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from random import Random
 from typing import Any, cast
 
@@ -23,27 +22,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from graftable.errors import ConfigError
 from graftable.graphs.attributes import ATTRIBUTES
 from graftable.graphs.condition_checks import ATTRIBUTE_RANGES
+from graftable.graphs.condition_encoder import TEXT_WIDTH, ConditionEncoder, TextAlignment
 from graftable.graphs.condition_table import VALUES, ConditionTable, DrawnCondition, domain_index
 from graftable.graphs.conditions import Condition
 from graftable.graphs.corpus import DOMAINS
 from graftable.graphs.edge_lists import graph_from_edges
 from graftable.graphs.prompts import write_prompt
 from graftable.graphs.text_encoder import HashedTextEncoder, SentenceEncoder
-from graftable.graphs.trail_batch import batch_trails
+from graftable.graphs.trail_batch import batch_trails, neighbour_lists
 from graftable.graphs.trail_sampling import TrailRequest, sample_trails
 from graftable.graphs.trail_transformer import TrailTransformer
 from graftable.pipelines.records import graph_to_record
 
 __all__ = ["LGGM"]
 
-TEXT_WIDTH = 128
-ALIGNED_WIDTH = 64
 ALIGNED_ROWS = 128
 """Training graphs whose prompts are told apart in each step of the alignment loss."""
 
@@ -55,51 +53,6 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
         logits (batch, steps, choices), -inf where illegal; labels (batch, steps).
     """
     return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
-
-
-class ConditionEncoder(nn.Module):
-    """One vector for a condition, any part of which may be absent.
-
-    Shapes:
-        - domain (batch,) int64, -1 if unknown; values (batch, len(VALUES)), standardised; present (batch, len(VALUES))
-          bool; text (batch, TEXT_WIDTH), zeros if there is none.
-        - output (batch, width).
-    """
-
-    def __init__(self, width: int, num_domains: int) -> None:
-        super().__init__()
-        self.domain = nn.Embedding(num_domains + 1, width)
-        self.values = nn.Linear(2 * len(VALUES), width)
-        self.text = nn.Linear(TEXT_WIDTH, width, bias=False)
-        self.mix = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-
-    def forward(self, domain: Tensor, values: Tensor, present: Tensor, text: Tensor) -> Tensor:
-        known = torch.cat([values.clamp(-4, 4) * present, present.to(values.dtype)], dim=-1)
-        x = self.domain(domain + 1) + self.values(known) + self.text(text)
-        mixed: Tensor = self.mix(x)
-        return mixed
-
-
-class TextAlignment(nn.Module):
-    r"""Texts and graph descriptors in one space: :math:`p(\text{graph} \mid \text{text}) \propto e^{s\,u \cdot v}`.
-
-    Trained by InfoNCE: each prompt must find the graph that it was written for among the others.
-    """
-
-    def __init__(self, num_domains: int) -> None:
-        super().__init__()
-        self.domain = nn.Embedding(num_domains + 1, TEXT_WIDTH)
-        self.values = nn.Linear(len(VALUES), TEXT_WIDTH)
-        self.graph = nn.Sequential(
-            nn.SiLU(), nn.Linear(TEXT_WIDTH, TEXT_WIDTH), nn.SiLU(), nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH)
-        )
-        self.text = nn.Linear(TEXT_WIDTH, ALIGNED_WIDTH)
-        self.log_scale = nn.Parameter(torch.tensor(2.0))
-
-    def forward(self, text: Tensor, domain: Tensor, values: Tensor) -> Tensor:
-        """Scores (texts, graphs): log p(graph | text) up to a constant for each text."""
-        graphs = self.graph(self.domain(domain + 1) + self.values(values.clamp(-4, 4)))
-        return self.log_scale.exp() * F.normalize(self.text(text), dim=-1) @ F.normalize(graphs, dim=-1).T
 
 
 class LGGM(
@@ -432,24 +385,3 @@ def _seed(seed: int, index: int) -> int:
 
 def _to(trails: Any, device: torch.device) -> Any:
     return trails if device.type == "cpu" else type(trails)(*(tensor.to(device) for tensor in vars(trails).values()))
-
-
-def neighbour_lists(batch: Batch) -> list[list[list[int]]]:
-    """The neighbours of each node of each graph, as lists; what ``draw_trail`` walks on.
-
-    Example:
-        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
-        >>> neighbour_lists(Batch.from_data_list([path]))
-        [[[1], [0, 2], [1]]]
-    """
-    source, target = batch.edge_index.cpu()
-    order = source.argsort(stable=True)
-    counts = torch.bincount(source, minlength=int(batch.num_nodes or 0)).tolist()
-    offset = batch.ptr.cpu()[batch.batch.cpu()[source]] if len(source) else source
-    targets = (target - offset)[order].tolist()
-    lists, start = [], 0
-    for count in counts:
-        lists.append(targets[start : start + count])
-        start += count
-    bounds = batch.ptr.tolist()
-    return [lists[low:high] for low, high in pairwise(bounds)]

@@ -14,7 +14,8 @@ from graftable.graphs.conditions import Condition
 from graftable.graphs.connectivity import components
 from graftable.graphs.conversion import from_networkx
 from graftable.graphs.prompts import parse_prompt
-from graftable.models.lggm import LGGM, neighbour_lists, next_token_loss
+from graftable.graphs.trail_batch import neighbour_lists
+from graftable.models.lggm import LGGM, next_token_loss
 from graftable.models.pretrained import load_pretrained
 from graftable.pipelines.records import record_to_graph
 
