@@ -1,8 +1,10 @@
 """The training run inside ``graftable demo``: what ``graftable fit`` does, under a bar that fits one line."""
 
+import contextlib
 import csv
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,24 @@ def train_small_model(out: Path, seed: int, config: str, overrides: Sequence[str
     restrict_imports(request.extra_roots)
     quieten_lightning()
     register_classes()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*exists and is not empty")  # a demo replaces the one before it
+    with _few_words():
         return DemoCLI(request)
+
+
+@contextlib.contextmanager
+def _few_words() -> Iterator[None]:
+    """Leave the screen to the bar: what hardware there is not is no news here, and a demo replaces the one before."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*exists and is not empty")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def read_curve(training: TrainingCLI) -> Curve:
