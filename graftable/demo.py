@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch_geometric.data import Data
 
 from graftable import __version__
@@ -92,7 +93,9 @@ def run_demo(out: Path, seed: int = 0, plan: Plan | None = None) -> list[Path]:
     network = load_pretrained(LGGM, plan.model)
     requests = [parse_prompt(prompt, network.domains) for prompt in plan.prompts]
     console.print("1/3  training a small model on the bundled corpus")
-    training = train_small_model(out, seed, plan.config, plan.overrides)
+    # matrices are small: a second thread gains little, and where cores are shared it waits for the first
+    with threadpool_limits(1):
+        training = train_small_model(out, seed, plan.config, plan.overrides)
     small = training.model
     console.print(f'2/3  drawing {plan.drawn} graphs from each prompt with "{plan.model}"')
     answers = []
@@ -140,13 +143,19 @@ def _judged(answer: Answer, network: LGGM, plan: Plan, seed: int) -> Answer:
     rng = np.random.default_rng(seed)
     sets = {"the model": network.generate([Condition(domain=domain)] * count, seed=seed + 1)}
     sets |= {name: draw(train, count, rng) for name, draw in BASELINES.items()}
+    with threadpool_limits(1):
+        scores = _scores(sets, train, test, seed)
+    return Answer(answer.prompt, answer.request, answer.drawn, nearest, scores)
+
+
+def _scores(sets: dict[str, list[Data]], train: list[Data], test: list[Data], seed: int) -> list[Score]:
     reference, yardstick, known = describe_graphs(test), describe_graphs(train), GraphIndex(train)
     scores = []
     for name, drawn in sets.items():
         words, kind = BASELINE_NAMES.get(name, (name, "ours"))
         report = evaluate_graphs(drawn, reference, yardstick, bootstrap=RESAMPLES, seed=seed)
         scores.append(Score(words, kind, report, vun(drawn, known)))
-    return Answer(answer.prompt, answer.request, answer.drawn, nearest, scores)
+    return scores
 
 
 def _report(
@@ -164,7 +173,7 @@ def _report(
         answers,
         title="Graphs drawn from a sentence",
         lede=f"A model with {weights / 1e6:.1f} million weights, trained on {real:,} pieces of real networks and on"
-        f" random families, drew these graphs from sentences, on a CPU and offline. Beside them"
+        " random families, drew these graphs from sentences, on a CPU and offline. Beside them"
         " stand graphs that it never saw, and simple generators that know only sizes or degrees.",
         terciles=Terciles.from_dict(corpus_metadata()["terciles"]),
         curve=read_curve(training),
