@@ -19,7 +19,7 @@ PROMPTS = (
     "a collaboration network of 60 authors with high clustering",
     "an air traffic network of 50 airports",
     "a random tree with 80 nodes",
-    "three communities, 60 nodes, sparse",
+    "a dense friendship network of 90 people",
 )
 
 

@@ -88,14 +88,18 @@ def run_demo(out: Path, seed: int = 0, plan: Plan | None = None) -> list[Path]:
         DataError: If the folder cannot be written; this is found out before anything else is done.
         ModelFileError: If the model cannot be loaded.
     """
-    plan, console, begun = plan or Plan(), Console(highlight=False, markup=False), time.monotonic()
+    # the matrices are small: a second thread gains little, and where cores are shared it waits for the first
+    with threadpool_limits(1):
+        return _run(out, seed, plan or Plan())
+
+
+def _run(out: Path, seed: int, plan: Plan) -> list[Path]:
+    console, begun = Console(highlight=False, markup=False), time.monotonic()
     _check_writable(out)
     network = load_pretrained(LGGM, plan.model)
     requests = [parse_prompt(prompt, network.domains) for prompt in plan.prompts]
     console.print("1/3  training a small model on the bundled corpus")
-    # matrices are small: a second thread gains little, and where cores are shared it waits for the first
-    with threadpool_limits(1):
-        training = train_small_model(out, seed, plan.config, plan.overrides)
+    training = train_small_model(out, seed, plan.config, plan.overrides)
     small = training.model
     console.print(f'2/3  drawing {plan.drawn} graphs from each prompt with "{plan.model}"')
     answers = []
@@ -143,9 +147,7 @@ def _judged(answer: Answer, network: LGGM, plan: Plan, seed: int) -> Answer:
     rng = np.random.default_rng(seed)
     sets = {"the model": network.generate([Condition(domain=domain)] * count, seed=seed + 1)}
     sets |= {name: draw(train, count, rng) for name, draw in BASELINES.items()}
-    with threadpool_limits(1):
-        scores = _scores(sets, train, test, seed)
-    return Answer(answer.prompt, answer.request, answer.drawn, nearest, scores)
+    return Answer(answer.prompt, answer.request, answer.drawn, nearest, _scores(sets, train, test, seed))
 
 
 def _scores(sets: dict[str, list[Data]], train: list[Data], test: list[Data], seed: int) -> list[Score]:

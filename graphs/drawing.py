@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,8 +37,10 @@ INK, MUTED, EDGE = "#1f2933", "#616e7c", "#7b8794"
 PALETTE = ("#3b6ea8", "#d98a3d", "#4a9b8e", "#b5566d", "#7d6bb0", "#8a9a3b", "#c9a227", "#5fa0c8", "#a0705a", "#6b7f8c")
 LONE = "#a3aebb"
 DEGREE_RAMP = colors.LinearSegmentedColormap.from_list("degree", ["#b8d0e4", "#3b6ea8", "#1b2f5b"])
-MARGIN, HEADING, GROUP, CAPTION = 0.25, 0.42, 0.36, 0.3
+MARGIN, HEADING, GROUP, CAPTION, LINE = 0.25, 0.42, 0.36, 0.3, 0.15
 """Inches of the page around the drawings."""
+LETTERS = 15
+"""Of a caption, on an inch."""
 FILLED = 0.88
 """Share of a cell's width that its drawing fills."""
 COMMUNITIES_UP_TO = 2_000
@@ -62,7 +65,7 @@ def draw_gallery(
     Args:
         graphs: Graphs of any size; or, under the heading of each group, its graphs, each group in rows of its own.
         path: A file that ends in ``.png``, ``.svg`` or ``.pdf``. It is written whole or not at all.
-        titles: A line under each drawing, in order; default: how many nodes and edges it has.
+        titles: A few words under each drawing, in order; default: how many nodes and edges it has.
         heading: A line above all.
         columns: Drawings in a row; by default as many as make the picture a little wider than high.
         colour: By ``community``, by ``degree``, or ``auto``: by community up to 2,000 nodes.
@@ -147,7 +150,8 @@ def _figure(
     """Place every drawing; all lengths are inches from the top left corner."""
     captioned = titles is None or any(titles)
     margin = MARGIN if captioned or heading or any(groups) else 0.0  # nothing but drawings: the page has a margin
-    step = cell + (CAPTION if captioned else 0)
+    lines = [textwrap.wrap(title, int(LETTERS * cell)) for title in titles or ()]
+    step = cell + (CAPTION + LINE * (max(map(len, lines), default=1) - 1) if captioned else 0)
     top = margin + (HEADING if heading else 0)
     height = (
         top + sum(math.ceil(len(g) / columns) * step + (GROUP if name else 0) for name, g in groups.items()) + margin
@@ -168,7 +172,7 @@ def _figure(
             area = (left / width, 1 - (upper + cell) / height, cell / width, cell / height)
             adjacency = to_csr(graph)
             _paint(figure.add_axes(area), adjacency, cell, colour, seed)
-            caption = _size_of(adjacency) if titles is None else titles[index]
+            caption = _size_of(adjacency) if titles is None else "\n".join(lines[index])
             middle = ((left + cell / 2) / width, 1 - (upper + cell + 0.02) / height)
             figure.text(*middle, caption, size=8.5, color=MUTED, **{**words, "ha": "center"})
             index += 1

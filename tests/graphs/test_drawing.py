@@ -49,6 +49,16 @@ def test_words_are_shown_as_they_are_and_not_read_as_mathematics():
     render_gallery([KARATE], titles=["costs $5_000 and $\\frac{"], heading="${")
 
 
+def test_long_titles_are_wrapped_and_make_room(tmp_path):
+    from PIL import Image
+
+    short = draw_gallery([KARATE], tmp_path / "short.png", titles=["friends"])
+    long = draw_gallery([KARATE], tmp_path / "long.png", titles=["friends of a club " * 8])
+    with Image.open(short) as one, Image.open(long) as two:
+        assert one.width == two.width
+        assert one.height < two.height < 2 * one.height
+
+
 def test_pyplot_is_left_alone():
     render_gallery([KARATE])
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
