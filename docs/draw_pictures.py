@@ -38,6 +38,19 @@ def draw_prompts() -> None:
     draw_gallery(graphs, FOLDER / "prompts.png", titles=PROMPTS, columns=3, cell=2.9)
 
 
+def draw_beside_real() -> None:
+    """The picture of the demo: four samples of one prompt, and the test graphs of the nearest sizes."""
+    prompt, domain, nodes = PROMPTS[2], "col", 60
+    real = [graph for graph in read_graphs(corpus_path() / "test.parquet") if graph.domain == domain]
+    groups = {
+        f'drawn from "{prompt}"': generate(prompt, 4, seed=0),
+        "test graphs of the same domain, not seen in training": sorted(real, key=lambda g: abs(g.num_nodes - nodes))[
+            :4
+        ],
+    }
+    draw_gallery(groups, FOLDER / "beside_real.png", columns=4)
+
+
 def shrink(picture: Path) -> None:
     """Keep 96 colours: a third of the bytes, since the history keeps every version."""
     with Image.open(picture) as image:
@@ -47,5 +60,6 @@ def shrink(picture: Path) -> None:
 if __name__ == "__main__":
     draw_domains()
     draw_prompts()
+    draw_beside_real()
     for path in FOLDER.glob("*.png"):
         shrink(path)
