@@ -124,9 +124,12 @@ def _check_writable(out: Path) -> None:
     """Refuse a folder that cannot be written before minutes of work, not after."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder to write to; choose another name with --out.")
-    with atomic_path(out / ".probe") as part:
-        part.touch()
-    (out / ".probe").unlink()
+    try:
+        with atomic_path(out / ".probe"):
+            pass
+        (out / ".probe").unlink()
+    except (DataError, OSError) as error:
+        raise DataError(f"{out}: cannot be written; choose a folder that you may write to with --out.") from error
 
 
 def _corpus(split: str, domain: str) -> list[Data]:
