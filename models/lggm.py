@@ -21,7 +21,6 @@ import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
@@ -38,6 +37,7 @@ from graftable.graphs.text_encoder import HashedTextEncoder, SentenceEncoder
 from graftable.graphs.trail_batch import batch_trails, neighbour_lists
 from graftable.graphs.trail_sampling import TrailRequest, sample_trails
 from graftable.graphs.trail_transformer import TrailTransformer
+from graftable.models.pretrained import PretrainedFolder, load_pretrained
 from graftable.pipelines.records import graph_to_record
 
 __all__ = ["LGGM"]
@@ -57,7 +57,7 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 class LGGM(
     lightning.LightningModule,
-    PyTorchModelHubMixin,
+    PretrainedFolder,
     library_name="graftable",
     license="apache-2.0",
     tags=["graph-generation"],
@@ -144,8 +144,6 @@ class LGGM(
         self.table.fill(self._domain_index([graph.get("domain") for graph in graphs]), torch.tensor(rows))
 
     def _start_from(self, pretrained: str) -> None:
-        from graftable.models.pretrained import load_pretrained
-
         source = load_pretrained(LGGM, pretrained)
         weights = source.state_dict()
         # a domain is known by its name, whatever its place; a new one starts as the unknown domain

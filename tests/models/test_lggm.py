@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
-from graftable.errors import ConfigError, ModelFileError
+from graftable.errors import ConfigError, GraftableError, ModelFileError
 from graftable.generation import fit_graphs, generate
 from graftable.graphs.attributes import ATTRIBUTES, graph_attributes
 from graftable.graphs.conditions import Condition
@@ -81,7 +81,9 @@ def test_saved_models_load_bit_exactly_and_draw_the_same_graphs(model, tmp_path)
     assert same(model.generate([condition] * 3), loaded.generate([condition] * 3))
 
 
-@pytest.mark.parametrize("damage", ["absent", "truncated", "other-shape", "not-json"])
+@pytest.mark.parametrize(
+    "damage", ["absent", "truncated", "other-shape", "not-json", "other-version", "unknown-setting"]
+)
 def test_a_damaged_model_folder_is_one_sentence(model, tmp_path, damage):
     model.save_pretrained(tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
@@ -91,10 +93,34 @@ def test_a_damaged_model_folder_is_one_sentence(model, tmp_path, damage):
         weights.write_bytes(weights.read_bytes()[:1000])
     elif damage == "other-shape":
         config.write_text(config.read_text().replace('"width": 32', '"width": 64'))
+    elif damage == "other-version":
+        config.write_text(config.read_text().replace('"config_version": 1', '"config_version": 7'))
+    elif damage == "unknown-setting":
+        config.write_text(config.read_text().replace('"width"', '"rotary_base": 1, "width"'))
     else:
         config.write_text("{")
     with pytest.raises(ModelFileError, match=str(tmp_path)):
         load_pretrained(LGGM, str(tmp_path))
+
+
+def test_a_folder_of_ones_own_is_not_mistaken_for_the_shipped_model(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model.save_pretrained("lggm")
+    assert load_pretrained(LGGM, "./lggm").domains == DOMAINS
+    assert load_pretrained(LGGM, "lggm").domains != DOMAINS
+
+
+def test_saving_over_a_folder_leaves_the_old_model_or_the_new_one(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def torn(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", torn)
+    with pytest.raises((OSError, GraftableError)):
+        LGGM(width=32, layers=2, heads=2, domains=DOMAINS).save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_checkpoint_of_fit_is_a_model_and_a_torn_one_is_one_sentence(model, tmp_path):
@@ -110,7 +136,7 @@ def test_a_checkpoint_of_fit_is_a_model_and_a_torn_one_is_one_sentence(model, tm
     loaded = load_pretrained(LGGM, str(path))
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ModelFileError, match=r"last\.ckpt: cannot be loaded"):
+    with pytest.raises(ModelFileError, match=r"last\.ckpt: the checkpoint is damaged"):
         load_pretrained(LGGM, str(path))
     with pytest.raises(ModelFileError, match="no such model"):
         load_pretrained(LGGM, str(tmp_path / "absent"))
