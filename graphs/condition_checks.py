@@ -15,6 +15,7 @@ from graftable.errors import PromptError
 __all__ = [
     "ATTRIBUTE_RANGES",
     "LEVELS",
+    "MAX_EDGES",
     "MAX_NODES",
     "WHOLE_ATTRIBUTES",
     "Level",

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftable.errors import PromptError
+from graftable.graphs.condition_checks import MAX_EDGES
 from graftable.graphs.conditions import ATTRIBUTE_RANGES, LEVELS, MAX_NODES, Condition, Terciles
 
 LEVELLED = st.dictionaries(st.sampled_from(sorted(ATTRIBUTE_RANGES)), st.sampled_from(LEVELS), max_size=3)
@@ -198,7 +199,12 @@ def test_an_unknown_field_is_refused_by_name():
 
 
 def test_the_largest_graph_may_be_asked_for():
-    assert Condition(num_nodes=MAX_NODES, num_edges=MAX_NODES * (MAX_NODES - 1) // 2).num_nodes == MAX_NODES
+    assert Condition(num_nodes=MAX_NODES, num_edges=MAX_EDGES).num_edges == MAX_EDGES
+
+
+def test_more_edges_than_can_be_drawn_are_refused():
+    with pytest.raises(PromptError, match="at most 1,000,000"):
+        Condition(num_nodes=MAX_NODES, attributes={"density": 1.0})
 
 
 FINITE = st.floats(0, 1)
