@@ -2,13 +2,14 @@
 
 import argparse
 import json
-import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
+import networkx as nx
 from torch_geometric.data import Data
 
 from graftable.arguments import GRAPH_ATTRIBUTES
@@ -19,8 +20,6 @@ from graftable.graphs.connectivity import components, join_components, largest_c
 from graftable.graphs.prompts import parse_prompt
 
 if TYPE_CHECKING:
-    import networkx as nx
-
     from graftable.models.lggm import LGGM
 
 __all__ = ["Connected", "fit_graphs", "generate", "run"]
@@ -81,16 +80,9 @@ def generate(
 
     if n < 1:
         raise ConfigError(f"n is {n}; expected at least 1 graph.")
-    if not 0.01 <= temperature <= 100:
-        raise ConfigError(f"temperature is {temperature:g}; expected 0.01 to 100, where 1 takes the model as it is.")
-    if guidance is not None and not math.isfinite(guidance):
-        raise ConfigError(f"guidance is {guidance:g}; expected a finite number, where 1 takes the model as it is.")
     options = Condition(num_nodes=num_nodes, num_edges=num_edges, domain=domain, attributes=dict(attributes or {}))
     network = load_pretrained(LGGM, model) if isinstance(model, str) else model
-    request = prompt if isinstance(prompt, Condition) else parse_prompt(prompt, network.domains)
-    request = request.merged(options)
-    network.check(request)
-    _check_connected(connected, request)
+    request = _checked_request(prompt, options, network, connected, guidance, temperature)
     settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "progress": progress}
     graphs = network.generate([request] * n, seed=seed, **settings)
     if connected is not None:
@@ -101,13 +93,31 @@ def generate(
     return graphs
 
 
-def _check_connected(how: str | None, request: Condition) -> None:
-    if how not in (None, "largest", "reject", "repair"):
-        raise ConfigError(f"connected is {how!r}; expected largest, reject or repair.")
-    if how is not None and request.attributes.get("components", 1) > 1:
+def _checked_request(
+    prompt: str | Condition,
+    options: Condition,
+    network: "LGGM",
+    connected: str | None,
+    guidance: float | None,
+    temperature: float,
+) -> Condition:
+    """What prompt and options ask for together; everything that can be refused is refused here, before any work."""
+    if not isinstance(prompt, str | Condition):
+        raise PromptError(f"the prompt is of type {type(prompt).__name__}; expected words or a Condition.")
+    request = prompt if isinstance(prompt, Condition) else parse_prompt(prompt, network.domains)
+    request = request.merged(options)
+    network.check(request)
+    if connected not in (None, "largest", "reject", "repair"):
+        raise ConfigError(f"connected is {connected!r}; expected largest, reject or repair.")
+    if connected is not None and request.attributes.get("components", 1) > 1:
         raise PromptError(
             f"{request.attributes['components']:g} components and a connected graph were both asked for; keep one."
         )
+    if guidance is not None and not 0 <= guidance <= 10:
+        raise ConfigError(f"guidance is {guidance:g}; expected 0 to 10, where 1 takes the model as it is.")
+    if not 0.01 <= temperature <= 100:
+        raise ConfigError(f"temperature is {temperature:g}; expected 0.01 to 100, where 1 takes the model as it is.")
+    return request
 
 
 def _connect(
@@ -135,6 +145,7 @@ def fit_graphs(
     pretrained: str | None = "lggm",
     steps: int = 300,
     learning_rate: float | None = None,
+    undirected: bool = False,
     nodes_per_batch: int = 2048,
     edges_per_batch: int = 2560,
     seed: int = 0,
@@ -148,6 +159,7 @@ def fit_graphs(
         pretrained: Weights to start from, or None for a fresh model.
         steps: Optimiser steps.
         learning_rate: Peak; default 3e-4 from pretrained weights, 1e-3 from scratch.
+        undirected: Take directed, weighted or multi-graphs by dropping what makes them so.
         nodes_per_batch: Budget of nodes.
         edges_per_batch: Budget of edges.
         seed: Of splits, order and initial weights.
@@ -174,8 +186,14 @@ def fit_graphs(
     graphs = list(graphs)
     if not graphs:
         raise DataError("there are no graphs to fit to; expected at least one.")
+    strange = next((graph for graph in graphs if not isinstance(graph, Data | nx.Graph)), None)
+    if strange is not None:
+        raise DataError(f"found a {type(strange).__name__} among the graphs; expected networkx or PyG graphs.")
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}; expected at least 1.")
     data = GraphDataModule.from_graphs(
         graphs,
+        undirected=undirected,
         nodes_per_batch=nodes_per_batch,
         edges_per_batch=edges_per_batch,
         seed=seed,
@@ -228,14 +246,17 @@ def run(namespace: argparse.Namespace) -> int:
     from graftable.models.pretrained import load_pretrained
 
     folder = Path(namespace.out)
-    _check_writable(folder)
-    attributes = {name: value for name in GRAPH_ATTRIBUTES if (value := getattr(namespace, name)) is not None}
+    attributes = {
+        name: value for name in (*GRAPH_ATTRIBUTES, "density") if (value := getattr(namespace, name)) is not None
+    }
     options = Condition(
         num_nodes=namespace.num_nodes, num_edges=namespace.num_edges, domain=namespace.domain, attributes=attributes
     )
     parse_prompt(namespace.prompt).merged(options)  # a mistake is answered before the model is loaded
     network = load_pretrained(LGGM, namespace.model)
-    request = parse_prompt(namespace.prompt, network.domains).merged(options)
+    choices = (namespace.connected, namespace.guidance, namespace.temperature)
+    request = _checked_request(namespace.prompt, options, network, *choices)
+    _check_writable(folder)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=namespace.json or not console.is_terminal) as bar:
         task = bar.add_task("drawing graphs", total=namespace.count)
@@ -259,6 +280,8 @@ def run(namespace: argparse.Namespace) -> int:
         print(json.dumps(_summary(graphs, achieved, request, acted, written), indent=2))
         return 0
     _print_table(graphs, achieved, request)
+    if replace(request, text=None) == Condition():
+        print("no domain, number or level was recognised in the prompt; only its words as a whole guided the drawing")
     if namespace.connected:
         print(f"--connected {namespace.connected} acted on {acted} of {len(graphs)} graphs")
     print("wrote " + ", ".join(str(path) for path in written))
@@ -328,7 +351,8 @@ def table_rows(graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], 
         asked["num_nodes"] = "{:,} to {:,}".format(*request.num_nodes_range)
     if request.num_edges is not None:
         asked["num_edges"] = f"{request.num_edges:,}"
-    rows = []
+    domains = Counter(graph.get("domain", "unknown") for graph in graphs)
+    rows = [_Row("domain", request.domain or "-", ", ".join(f"{name} ({count})" for name, count in domains.items()))]
     for name in ("num_nodes", "num_edges", *achieved[0]):
         values = [size.get(name, measured.get(name, 0.0)) for size, measured in zip(sizes, achieved, strict=True)]
         mean, low, high = sum(values) / len(values), min(values), max(values)

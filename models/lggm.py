@@ -172,14 +172,19 @@ class LGGM(
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """The same loss with every condition known, on trails that are the same in every epoch."""
+        self._log_loss("val/token_loss", batch, batch_index)
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """As in validation, on the test graphs."""
+        self._log_loss("test/token_loss", batch, batch_index)
+
+    def _log_loss(self, name: str, batch: Batch, batch_index: int) -> None:
         trails = batch_trails(neighbour_lists(batch), Random(batch_index), max_tokens=self.hparams["max_tokens"])
         domain, values, texts = self._described(batch, Random(batch_index))
         condition = self._encode(domain, values, torch.ones_like(values, dtype=torch.bool), self.text(texts))
         loss = next_token_loss(self.trails(_to(trails, self.device), condition), trails.labels.to(self.device))
         tokens = int((trails.labels >= 0).sum())
-        self.log("val/token_loss", loss, prog_bar=True, batch_size=tokens, sync_dist=True)
-
-    test_step = validation_step
+        self.log(name, loss, prog_bar=True, batch_size=tokens, sync_dist=True)
 
     def _token_loss(self, batch: Batch, rng: Random) -> Tensor:
         graphs = neighbour_lists(batch)
@@ -292,7 +297,7 @@ class LGGM(
                     int(d.values["num_nodes"]),
                     int(d.values["num_edges"]),
                     _seed(seed, index),
-                    1 if connected else _count(asked.attributes.get("components")),
+                    1 if connected else _components(asked),
                     acyclic,
                 )
                 for index, (d, asked) in enumerate(zip(drawn, conditions, strict=True))
@@ -372,8 +377,13 @@ class LGGM(
         )
 
 
-def _count(value: float | None) -> int | None:
-    return None if value is None else int(value)
+def _components(asked: Condition) -> int | None:
+    """How many components were asked for: in words, or by fewer edges than a connected graph has."""
+    if "components" in asked.attributes:
+        return int(asked.attributes["components"])
+    if asked.num_nodes is not None and asked.num_edges is not None and asked.num_edges < asked.num_nodes - 1:
+        return asked.num_nodes - asked.num_edges
+    return None
 
 
 def _seed(seed: int, index: int) -> int:

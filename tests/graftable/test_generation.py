@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graftable.cli import main
-from graftable.errors import PromptError
+from graftable.errors import DataError, PromptError
 from graftable.generation import fit_graphs, generate
 from graftable.graphs.attributes import graph_attributes
 from graftable.graphs.connectivity import components
@@ -84,6 +84,9 @@ def test_json_is_machine_readable(folder, tmp_path, capsys):
         ("a graph", ["--clustering", "1.5"], "clustering"),
         ("a graph", ["--domain", "powr"], 'did you mean "power"'),
         ("a graph", ["--mean-degre", "3"], "--mean-degree"),
+        ("a graph", ["--guidance", "-3"], "expected 0 to 10"),
+        ("a graph", ["--temperature", "0"], "expected 0.01 to 100"),
+        ("a graph", ["--density", "2"], "density"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(folder, tmp_path, capsys, prompt, options, words):
@@ -92,7 +95,7 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(folder, tmp_path, capsys, 
     message = capsys.readouterr().err
     assert words in message
     assert message.count("\n") == 1
-    assert not out.exists() or not any(out.iterdir())
+    assert not out.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_drawing(folder, tmp_path, capsys):
@@ -101,6 +104,16 @@ def test_a_folder_that_cannot_be_written_is_refused_before_drawing(folder, tmp_p
     assert command(folder, "a tree with 12 nodes", blocked / "out") == 2
     assert str(blocked) in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_fewer_edges_than_a_connected_graph_has_are_met_by_components(folder):
+    for graph in generate("a graph of 30 nodes and 10 edges", n=4, model=str(folder)):
+        assert len(components(graph)) == 20
+
+
+def test_a_prompt_of_which_nothing_was_recognised_is_said(folder, tmp_path, capsys):
+    assert command(folder, "ein Stromnetz", tmp_path) == 0
+    assert "no domain, number or level was recognised" in capsys.readouterr().out
 
 
 def test_components_and_a_connected_graph_exclude_each_other(folder):
@@ -112,6 +125,9 @@ def test_one_line_fits_ones_own_networkx_graphs(folder, tmp_path):
     own = [nx.cycle_graph(n) for n in range(6, 18)]
     fresh = fit_graphs(own, pretrained=None, steps=2, width=32, layers=1, heads=2, progress=False)
     tuned = fit_graphs(own, pretrained=str(folder), steps=2, progress=False)
+    with pytest.raises(DataError, match="found a str"):
+        fit_graphs(["a"], pretrained=None)
+    assert fit_graphs([nx.karate_club_graph()], pretrained=None, steps=1, width=32, heads=2, undirected=True)
     for model in (fresh, tuned):
         model.save_pretrained(tmp_path / "own")
         (graph,) = generate("a graph with 11 nodes", model=str(tmp_path / "own"))
