@@ -106,6 +106,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=finite, metavar="X", help=f"wanted {name.replace('_', ' ')}"
         )
+    parser.add_argument("--density", type=finite, metavar="X", help="wanted share of pairs that are linked")
     parser.add_argument("--seed", type=at_least(0), default=0, help="the same seed draws the same graphs (default 0)")
     parser.add_argument(
         "--guidance",
@@ -148,7 +149,9 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo", metavar="FOLDER", help="folder to write to (default demo/)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the training and of the drawings (default 0)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="seed of the training and of the drawings (default 0)"
+    )
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
