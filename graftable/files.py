@@ -24,7 +24,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         target: The file to create or replace. Its folder is created if it is absent.
 
     Raises:
-        DataError: If the folder cannot be created or written.
+        DataError: If the folder cannot be created or written, or writing fails, for instance on a full disk. An
+            ``OSError`` of the block that names another file passes as it is.
 
     Example:
         >>> folder = tempfile.mkdtemp()
@@ -53,8 +54,11 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, target)
         fsync_folder(target.parent)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(part), part):
+            reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+            raise DataError(f"{target}: cannot be written ({reason}); make room, or choose another place.") from error
         raise
 
 

@@ -84,11 +84,10 @@ def save_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) ->
                 torch.save(checkpoint, file)
             with open(part, "rb+") as file:
                 _seal(file)
-    except DataError as error:
-        raise ModelFileError(str(error)) from error
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as either
+    except (DataError, RuntimeError) as error:  # torch may report a full disk as a RuntimeError of its own
+        reason = _reason(error.__cause__ or error)
         raise ModelFileError(
-            f"{path}: the checkpoint cannot be written ({_reason(error)}); an earlier one is as it was. "
+            f"{path}: the checkpoint cannot be written ({reason}); an earlier one is as it was. "
             "Free some space, or choose another folder with --trainer.default_root_dir."
         ) from error
 

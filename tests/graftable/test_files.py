@@ -1,6 +1,7 @@
 """A file is whole or absent, whenever the process dies."""
 
 import contextlib
+import errno
 import os
 import stat
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftable import files
+from graftable.cli import main
 from graftable.errors import DataError
 
 
@@ -46,11 +48,43 @@ def test_a_crash_at_any_step_leaves_the_old_file_or_the_new_one(step, tmp_path, 
 def test_after_an_error_the_target_is_as_it_was_and_no_part_stays(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(IsADirectoryError), files.atomic_path(target) as part:  # noqa: PT012
+    with pytest.raises(KeyError), files.atomic_path(target) as part:  # noqa: PT012
         part.write_text("half")
-        raise IsADirectoryError
+        raise KeyError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def fail(monkeypatch, name):
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*{"write": (files.Path, "write_bytes")}.get(name, (files.os, name)), full)
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_full_disk_is_one_sentence_and_the_target_is_as_it_was(step, tmp_path, monkeypatch, capsys):
+    target = tmp_path / "mine.yaml"
+    target.write_text("old")
+    with monkeypatch.context() as patch:
+        fail(patch, step)
+        assert main(["configs", "copy", "lggm", str(target), "--force"]) == 2
+    sentence = (
+        f"graftable: {target}: cannot be written (No space left on device); make room, or choose another place.\n"
+    )
+    assert capsys.readouterr().err == sentence
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_target_that_is_a_folder_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be written \(Is a directory\)"):
+        files.write_text(tmp_path, "x")
+
+
+def test_an_error_about_another_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.txt"), files.atomic_path(tmp_path / "a.txt") as part:
+        part.write_bytes((tmp_path / "absent.txt").read_bytes())
 
 
 @settings(max_examples=20, deadline=None)

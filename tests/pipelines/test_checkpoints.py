@@ -173,7 +173,7 @@ def test_a_full_disk_raises_and_keeps_the_previous_checkpoint(tmp_path, monkeypa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(ModelFileError, match=r"No space left on device.*as it was"):
+    with pytest.raises(ModelFileError, match=r"a\.ckpt: the checkpoint .*No space left on device.*as it was"):
         save_checkpoint(NEW, path)
     monkeypatch.undo()
     assert same(load_checkpoint(path), OLD)
