@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from graftable.errors import DataError
-from graftable.pipelines.readers import read_graphs, write_graphs
+from graftable.pipelines.readers import convert_graphs
 
 __all__ = ["run"]
 
@@ -25,11 +25,9 @@ def run(namespace: argparse.Namespace) -> int:
     domain = namespace.domain
     if domain is not None and not domain.strip():
         raise DataError("--domain is empty; give a name such as power, or leave the option out.")
-    graphs = read_graphs(namespace.source, undirected=namespace.undirected)
-    if domain is not None:
-        for graph in graphs:
-            graph.domain = domain.strip()
-    path = write_graphs(graphs, namespace.target)
+    path, graphs = convert_graphs(
+        namespace.source, namespace.target, undirected=namespace.undirected, domain=domain and domain.strip()
+    )
     sizes = [int(graph.num_nodes or 0) for graph in graphs]
     edges = sum(graph.num_edges // 2 for graph in graphs)
     span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"

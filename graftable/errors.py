@@ -7,7 +7,6 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "PromptError",
-    "ShapeError",
 ]
 
 
@@ -25,10 +24,6 @@ class DataError(GraftableError, ValueError):
 
 class PromptError(GraftableError, ValueError):
     """A prompt is empty, contradicts itself, or contradicts an explicit option."""
-
-
-class ShapeError(GraftableError, ValueError):
-    """A tensor does not have the documented shape or dtype."""
 
 
 class ModelFileError(GraftableError, ValueError):

@@ -111,10 +111,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _read_parquet(file: Path, undirected: bool) -> list[Data]:
-    graphs = [record_to_graph(record) for record in iterate_records(file)]
+    graphs = [record_to_graph(record, undirected=undirected) for record in iterate_records(file)]
     for graph in graphs:
-        if not graph.num_nodes:
-            raise DataError(f"graph record {graph.get('graph_id')} has no nodes, expected at least one; leave it out.")
         finite_attributes(graph.get("attributes") or {})
     return graphs
 
@@ -217,7 +215,7 @@ def write_graphs(graphs: Iterable[Data], output: StrPath) -> Path:
 
 def convert_graphs(
     inputs: StrPath | Sequence[StrPath], output: StrPath, *, undirected: bool = False, domain: str | None = None
-) -> tuple[Path, int]:
+) -> tuple[Path, list[Data]]:
     """Turn graph files of any readable kind into records; nothing is written unless everything could be read.
 
     Args:
@@ -227,7 +225,7 @@ def convert_graphs(
         domain: Domain to give to every graph; by default each keeps its own.
 
     Returns:
-        The file written, and the number of graphs in it.
+        The file written, and the graphs in it.
 
     Raises:
         DataError: As ``read_graphs`` and ``write_graphs`` do.
@@ -237,4 +235,4 @@ def convert_graphs(
     if domain is not None:
         for graph in graphs:
             graph.domain = domain
-    return write_graphs(graphs, output), len(graphs)
+    return write_graphs(graphs, output), graphs

@@ -20,7 +20,8 @@ from torch_geometric.data import Data
 
 from graftable.errors import DataError
 from graftable.files import atomic_path, write_text
-from graftable.graphs.edge_lists import edge_array, graph_from_edges
+from graftable.graphs.conversion import simple_graph
+from graftable.graphs.edge_lists import edge_array
 
 __all__ = [
     "DOCUMENT",
@@ -29,7 +30,6 @@ __all__ = [
     "TEXT",
     "graph_to_record",
     "iterate_records",
-    "read_metadata",
     "read_records",
     "record_to_graph",
     "write_records",
@@ -105,7 +105,7 @@ def graph_to_record(graph: Data) -> dict[str, Any]:
         DataError: If the graph has a self-loop or an edge in one direction only.
 
     Example:
-        >>> graph_to_record(graph_from_edges(3, [[0, 2]], domain="road"))["target_nodes"].tolist()
+        >>> graph_to_record(simple_graph(3, [[0, 2]], domain="road"))["target_nodes"].tolist()
         [2]
     """
     edges = edge_array(graph)
@@ -136,40 +136,50 @@ def _content_id(num_nodes: int, edges: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def record_to_graph(record: Mapping[str, Any]) -> Data:
+def record_to_graph(record: Mapping[str, Any], *, undirected: bool = False) -> Data:
     """Turn a graph record back into a graph; columns that are null become no field.
 
     Args:
         record: The columns of ``GRAPH`` by name; those that may be null may also be absent.
+        undirected: Drop repeated edges and self-loops, instead of refusing them.
 
     Raises:
-        DataError: If a column is missing, the two ends of the edges differ in number, or a node id is out of range.
+        DataError: If a column is missing, there are no nodes, the two ends of the edges or the nodes and their names
+            differ in number, a node id is out of range, an edge repeats, or a node is joined to itself. The message
+            names the record.
 
     Example:
         >>> record_to_graph({"num_nodes": 2, "source_nodes": [0], "target_nodes": [1]}).num_edges
         2
     """
+    label = f"graph record {record.get('graph_id')}"
     missing = [name for name in ("num_nodes", "source_nodes", "target_nodes") if record.get(name) is None]
     if missing:
-        raise DataError(f"graph record {record.get('graph_id')}: no {missing[0]}; expected the columns of GRAPH.")
+        raise DataError(f"{label}: no {missing[0]}; expected the columns of GRAPH.")
     sources, targets = np.asarray(record["source_nodes"]), np.asarray(record["target_nodes"])
     if sources.shape != targets.shape:
         raise DataError(
-            f"graph record {record.get('graph_id')}: {len(sources)} source nodes and {len(targets)} target nodes, "
-            "expected one pair per edge; write the record again."
+            f"{label}: {len(sources)} source nodes and {len(targets)} target nodes, expected one pair per edge; write "
+            "the record again."
         )
-    attributes = record.get("attributes")
-    return graph_from_edges(
-        int(record["num_nodes"]),
-        np.stack([sources, targets], axis=1),
-        graph_id=record.get("graph_id"),
-        name=record.get("node_names"),
-        domain=record.get("domain"),
-        source=record.get("origin"),
-        split=record.get("split"),
-        text=record.get("text"),
-        attributes=None if attributes is None else dict(attributes),
-    )
+    num_nodes, names, attributes = int(record["num_nodes"]), record.get("node_names"), record.get("attributes")
+    if names is not None and len(names) != num_nodes:
+        raise DataError(f"{label}: {num_nodes} nodes and {len(names)} node names, expected a name per node or none.")
+    try:
+        return simple_graph(
+            num_nodes,
+            np.stack([sources, targets], axis=1),
+            undirected=undirected,
+            graph_id=record.get("graph_id"),
+            name=names,
+            domain=record.get("domain"),
+            source=record.get("origin"),
+            split=record.get("split"),
+            text=record.get("text"),
+            attributes=None if attributes is None else dict(attributes),
+        )
+    except DataError as error:
+        raise DataError(f"{label}: {error}") from error
 
 
 def write_records(
@@ -196,7 +206,7 @@ def write_records(
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_records(f"{folder}/a.parquet", [graph_from_edges(2, [[0, 1]])])
+        ...     write_records(f"{folder}/a.parquet", [simple_graph(2, [[0, 1]])])
         1
     """
     # node ids are sorted or nearly so: stored as differences they take a third of the space
@@ -297,12 +307,3 @@ def _column(array: pa.Array) -> list[Any]:
         return [flat[start:stop] for start, stop in pairwise(offsets)]
     values: list[Any] = array.to_pylist()
     return values
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the JSON that ``write_records`` wrote beside a record file; empty where there is none."""
-    beside = Path(path).with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-    return content

@@ -213,6 +213,59 @@ def test_bad_edge_lists_are_refused(text, reason):
         parse_edge_list(text)
 
 
+@pytest.mark.parametrize(
+    ("heading", "rows"),
+    [
+        ("node_1,node_2", ["0,1", "1,2"]),
+        ("id_1,id_2", ["10,11", "11,12"]),
+        ("FromNodeId ToNodeId", ["0 1", "1 2"]),
+        ("FromNodeId\tToNodeId", ["a\tb", "b\tc"]),
+        ('"source","target"', ['"0","1"', '"1","2"']),
+        ('"source";"target"', ['"a";"b"', '"b";"c"']),
+        ("any word", ["0 1", "1 2"]),
+        ("node_1,node_2", ["berlin,paris", "paris,rome"]),
+        ("Source ID, Target ID, weight", ["a, b, 1", "b, c, 1"]),
+    ],
+)
+def test_a_line_of_headings_is_no_edge(heading, rows):
+    graph = parse_edge_list("\n".join([heading, *rows]))
+    assert (graph.num_nodes, graph.num_edges) == (3, 4)
+    assert graph.get("name") in (None, ["a", "b", "c"], ["10", "11", "12"], ["berlin", "paris", "rome"])
+
+
+@pytest.mark.parametrize(
+    "text", ["u v\nv w", "node1 node2\nnode3 node4", "a 1\n1 2", "0 b\nb c", "berlin paris", "berlin paris\nrome 1"]
+)
+def test_a_first_line_that_may_be_an_edge_is_one(text):
+    assert parse_edge_list(text).num_edges == 2 * len(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('"a","b"\n"b","c"', ["a", "b", "c"]),
+        ('"Paris, France","Rome, Italy"', ["Paris, France", "Rome, Italy"]),
+        ('"new york" "los angeles"\n"los angeles" rome', ["new york", "los angeles", "rome"]),
+        ('"a""b"\tc', ['a"b', "c"]),
+        ('a "b', ["a", '"b']),
+        ("a b {'weight': 1, 'colour': 2}", None),
+    ],
+)
+def test_quotes_are_not_part_of_names(text, names):
+    if names is None:  # the comma in edge data separates no columns
+        with pytest.raises(DataError, match="line 1: edge data"):
+            parse_edge_list(text)
+        assert parse_edge_list(text, undirected=True).name == ["a", "b"]
+    else:
+        assert parse_edge_list(text).name == names
+
+
+@pytest.mark.parametrize("text", ['"a,b\nb,c', '"a"b,c', '"",b'])
+def test_broken_quotes_are_refused(text):
+    with pytest.raises(DataError, match=r"line 1: found .*expected two node ids"):
+        parse_edge_list(text)
+
+
 @pytest.mark.parametrize("text", ["0 1 2.5", "0 1\n1 0", "0 0\n0 1", "0 1 {'weight': 3}", "a b c d\nb a"])
 def test_undirected_drops_weights_repeats_and_loops(text):
     assert parse_edge_list(text, undirected=True).num_edges == 2
@@ -238,13 +291,33 @@ def test_what_cannot_be_read_is_said_in_one_sentence(prepare, reason, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("sources", "targets", "reason"), [([0, 0, 1], [1, 1, 2], "0 and 1 is listed"), ([0, 1, 2], [1, 2, 2], "node 2 is")]
+)
+def test_records_that_hold_no_simple_graph_are_simplified_on_request_only(sources, targets, reason, tmp_path):
+    path = tmp_path / "a.parquet"
+    write_records(path, [{"graph_id": "odd", "num_nodes": 3, "source_nodes": sources, "target_nodes": targets}])
+    with pytest.raises(DataError, match=rf"a\.parquet: graph record odd: .*{reason}.*--undirected"):
+        read_graphs(path)
+    assert read_graphs(path, undirected=True)[0].num_edges == 4
+
+
+@pytest.mark.parametrize("undirected", [False, True])
+def test_records_with_a_wrong_number_of_names_are_refused(undirected, tmp_path):
+    path = tmp_path / "a.parquet"
+    record = {"graph_id": "odd", "num_nodes": 3, "source_nodes": [0], "target_nodes": [1], "node_names": ["a", "b"]}
+    write_records(path, [record])
+    with pytest.raises(DataError, match="graph record odd: 3 nodes and 2 node names"):
+        read_graphs(path, undirected=undirected)
+
+
 def test_conversion_keeps_descriptions_names_and_isolated_nodes(tmp_path):
     network = nx.Graph([("berlin", "paris")], domain="road", text="two cities")
     network.add_node("malta")
     nx.write_graphml(network, tmp_path / "cities.graphml")
     write_npz(tmp_path / "set.npz", [TRIANGLE, TRIANGLE])
-    path, count = convert_graphs([tmp_path / "cities.graphml", tmp_path / "set.npz"], tmp_path / "out")
-    assert (path, count) == (tmp_path / "out" / "graphs.parquet", 3)
+    path, written = convert_graphs([tmp_path / "cities.graphml", tmp_path / "set.npz"], tmp_path / "out")
+    assert (path, len(written)) == (tmp_path / "out" / "graphs.parquet", 3)
     cities, *others = read_graphs(tmp_path / "out")
     assert (cities.domain, cities.text, cities.name) == ("road", "two cities", ["berlin", "paris", "malta"])
     assert to_networkx(cities).adj == network.adj
@@ -263,7 +336,7 @@ def test_nothing_is_written_unless_all_could_be_read(tmp_path):
     with pytest.raises(DataError, match=r"b\.txt.*--undirected"):
         convert_graphs(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert convert_graphs(tmp_path, tmp_path / "out", undirected=True)[1] == 2
+    assert len(convert_graphs(tmp_path, tmp_path / "out", undirected=True)[1]) == 2
 
 
 def test_writing_graphml_is_for_one_graph_and_other_endings_are_refused(tmp_path):
