@@ -1,6 +1,7 @@
 """One JSON line per figure, to the screen and to ``benchmarks/results/``."""
 
 import json
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 from graftable.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
+#: The default of ``--data``: holds ``bench/*.npz`` (sets of real graphs) and ``peers/*.npz`` (samples of other models).
+GRAPH_SETS = Path(os.environ.get("GRAFTABLE_DATA", "../shared/data/graphs"))
 
 
 def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", **more):

@@ -1,14 +1,15 @@
 """Reproduce published metric rows and score published samples; one JSON line per figure.
 
-    OMP_NUM_THREADS=1 python benchmarks/reference_rows.py [GRAPH_FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/reference_rows.py [--data FOLDER]
 
-GRAPH_FOLDER (default ``../shared/data/graphs``) holds ``bench/*.npz`` and ``peers/*.npz``. The lines are printed and
-written to ``benchmarks/results/reference_rows.jsonl``. About a minute on one core.
+FOLDER (default: the environment variable GRAFTABLE_DATA, else ``../shared/data/graphs``) holds ``bench/*.npz`` and
+``peers/*.npz``. The lines are printed and written to ``benchmarks/results/reference_rows.jsonl``. About a minute on one
+core.
 """
 
+import argparse
 import json
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import torch_geometric.data as pyg
+from _common import GRAPH_SETS
 
 from graftable.files import write_text
 from graftable.graphs.metrics import (
@@ -163,7 +165,9 @@ def cpu_seconds(call: Callable[[], object], repeats: int = 3) -> float:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data" / "graphs"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=GRAPH_SETS, help="holds bench/*.npz and peers/*.npz")
+    folder = parser.parse_args().data
     if not (folder / "bench" / "planar.npz").exists():
         print(f"reference_rows: skipped, {folder} holds no bench/planar.npz; name the folder of graph sets.")
         return

@@ -1,7 +1,10 @@
 """LGGM on community_small, ego_small and trees, beside published and copy-of-train rows, with intervals.
 
-    python benchmarks/small_sets.py --data ../shared/data/graphs            # train all three, then measure
-    python benchmarks/small_sets.py --data ../shared/data/graphs --only tree --measure
+    python benchmarks/small_sets.py --data FOLDER                           # train all three, then measure
+    python benchmarks/small_sets.py --data FOLDER --only tree --measure
+
+FOLDER (default: the environment variable GRAFTABLE_DATA, else ``../shared/data/graphs``) holds
+``bench/community_small.npz``, ``bench/ego_small.npz`` and ``bench/tree.npz``.
 
 The files of community_small and ego_small name no split: the first fifth is the test set and the rest is trained on,
 as GDSS does. Trees carry the 128 / 32 / 40 split of Bergmeister et al.
@@ -12,7 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _common import figure, share_figure, write_figures
+from _common import GRAPH_SETS, figure, share_figure, write_figures
 
 from graftable.cli import main
 from graftable.graphs.conditions import Condition
@@ -72,7 +75,7 @@ def measure(name, train, test, samples, checkpoint):
 
 def run():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/graphs"))
+    parser.add_argument("--data", type=Path, default=GRAPH_SETS, help="holds bench/*.npz")
     parser.add_argument("--only", choices=tuple(PEERS))
     parser.add_argument("--samples", type=int, default=1024)
     parser.add_argument("--measure", action="store_true", help="do not train; read the checkpoints of an earlier run")
