@@ -1,16 +1,24 @@
 # `make demo` and `make test` do all their set-up; they need Python 3.11 or later and make, nothing else.
 # Another torch build: make demo TORCH_INDEX=URL, or TORCH="torch==2.12.1"; see README.md.
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# 3.11 first: it is the last that DGL has wheels for. Debian splits ensurepip off, and venv fails without it.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
-TORCH ?= torch==2.13.0
-TORCH_INDEX ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# the stamp holds the torch and the index of a set-up with another than the usual: later calls need not name them again
+USUAL := torch==2.13.0
+CHOSEN := $(shell cat $(READY) 2>/dev/null)
+TORCH ?= $(or $(word 1,$(CHOSEN)),$(USUAL))
+TORCH_INDEX ?= $(word 2,$(CHOSEN))
+WANTED := $(strip $(TORCH) $(TORCH_INDEX))
+ifneq ($(WANTED),$(or $(CHOSEN),$(USUAL)))
+CHANGED := $(wildcard $(READY))
+endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test bench lint docs smoke
+.PHONY: help setup demo test bench lint docs smoke again
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -19,12 +27,15 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv with everything installed
 
 # torch first and bounded: resolved among forty packages, pip may try several of its large wheels
-$(READY): pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; install one, or name it: make PYTHON=..." >&2; exit 2; }
+$(READY): pyproject.toml $(if $(CHANGED),again)
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: no Python 3.11 or later" \
+		"that can make environments; install one (Debian, Ubuntu: apt install python3-venv)," \
+		"or name it: make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(CHANGED),$(PIP) uninstall --yes torch)
 	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
 	$(PIP) install -e ".[dev]"
-	@touch $@
+	@echo "$(if $(filter-out $(USUAL),$(WANTED)),$(WANTED))" > $@
 
 demo: $(READY)  ## train a small model, draw graphs from three prompts, write demo/
 	$(BIN)/python -m graftable demo --out demo

@@ -32,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
-        print("graftable: stopped.", file=sys.stderr)
-        return STOPPED
+        return _stopped()
+    except SystemExit as done:  # --help and --print_config end so, and a preempted run with its own code
+        if isinstance(done.__context__, KeyboardInterrupt):  # before the first step, Lightning makes Ctrl-C an exit 1
+            return _stopped()
+        return done.code if isinstance(done.code, int) else 0
     except (GraftableError, OSError) as error:
         if os.environ.get("GRAFTABLE_TRACEBACK") == "1" or (isinstance(error, OSError) and not _is_about_a_file(error)):
             raise
@@ -72,11 +75,7 @@ def train(arguments: list[str]) -> int:
     from graftable.config_files import prepare
 
     request = prepare(arguments)
-    training = importlib.import_module("graftable.training")
-    try:
-        return int(training.run(request))
-    except SystemExit as done:  # --help and --print_config end so, and a preempted run with its own code
-        return done.code if isinstance(done.code, int) else 0
+    return int(importlib.import_module("graftable.training").run(request))
 
 
 def configs(namespace: argparse.Namespace) -> int:
@@ -103,6 +102,11 @@ def lightning(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         return main(arguments)
     return int(entrypoint.main_cli() or 0)
+
+
+def _stopped() -> int:
+    print("graftable: stopped.", file=sys.stderr)
+    return STOPPED
 
 
 def _unknown_command(verb: str) -> str:

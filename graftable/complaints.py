@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from graftable.config_files import Setting, untrusted_sentence
+from graftable.errors import GraftableError
 
-__all__ = ["did_you_mean", "explain", "one_line"]
+__all__ = ["did_you_mean", "explain", "one_line", "refusal"]
 
 _UNKNOWN_KEY = re.compile(
     r"Option '([^']+)' is not accepted|does not accept option '([^']+)'|unrecognized arguments: --([^\s=+]+)"
@@ -33,6 +34,22 @@ _SHORT_NAMES = {
 def one_line(message: str) -> str:
     """Collapse the white space of a message."""
     return " ".join(message.split())
+
+
+def refusal(error: BaseException) -> str:
+    r"""What a constructor said, in one line, out of what the parser around it made of that.
+
+    Example:
+        >>> refusal(ValueError("Does not validate against any of the Union subtypes\n  - width is odd\n  - no"))
+        'width is odd'
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, GraftableError):
+            return one_line(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    reasons = re.search(r"^ *- (.+)", str(error), re.MULTILINE) if "Union subtypes" in str(error) else None
+    return one_line(reasons[1] if reasons else str(error))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

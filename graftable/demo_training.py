@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from graftable.config_files import prepare
+from graftable.pipelines.preemption import Preemption
 from graftable.report_charts import Curve
 from graftable.training import TrainingCLI, quieten_lightning, register_classes, restrict_imports
 
@@ -52,8 +53,18 @@ class TrainingBar(pl.Callback):
         self.bar.stop()
 
 
+class DemoPreemption(Preemption):
+    """Stops a demo, which is short: it begins anew."""
+
+    def last_words(self, trainer: pl.Trainer, checkpoint: Path) -> str:
+        """Give no command that resumes: a demo is more than its training."""
+        return f"stopped after step {trainer.global_step}; run it again."
+
+
 class DemoCLI(TrainingCLI):
     """``graftable fit`` with another bar, and without its last words: the demo has its own."""
+
+    preemption = DemoPreemption
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add the bar."""

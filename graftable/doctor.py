@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,10 +17,6 @@ from graftable import __version__
 
 __all__ = ["Finding", "examine", "run"]
 
-NEEDED = (
-    *("torch", "lightning", "torch-geometric", "jsonargparse", "torchmetrics", "transformers", "safetensors"),
-    *("numpy", "scipy", "pandas", "pyarrow", "networkx"),
-)
 # optional distribution -> what it is for, and the extra that brings it
 OPTIONAL = {
     "dgl": ("graphs from and to DGL", "dgl"),
@@ -62,7 +59,10 @@ def examine() -> Iterator[Finding]:
     """Look at one thing after the other; imports torch."""
     yield Finding("graftable", "ok", f"{__version__}, {Path(__file__).parent}")
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    for name in NEEDED:
+    needed = _needed()
+    if not needed:
+        yield Finding("dependencies", "broken", "not known, since graftable is not installed; pip install -e .")
+    for name in needed:
         version = _version(name)
         yield Finding(name, "ok" if version else "broken", version or f"not installed; pip install {name}")
     yield _torch()
@@ -113,6 +113,15 @@ def _lightning_command() -> Finding:
     if ours:
         return Finding("lightning fit", "ok", f"{path} is graftable's")
     return Finding("lightning fit", "missing", f"{path} belongs to another package; use `graftable fit`")
+
+
+def _needed() -> list[str]:
+    """The distributions that graftable declares as dependencies; none if it is not installed."""
+    try:
+        declared = importlib.metadata.requires("graftable") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in declared if not re.search(r"\bextra\s*==", line)]
 
 
 def _version(name: str) -> str | None:

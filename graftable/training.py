@@ -13,12 +13,13 @@ from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins import CheckpointIO
 
 from graftable import complaints, models, pipelines
 from graftable.config_files import CONFIG_VERSION, TRUSTED_ROOTS, Request
 from graftable.errors import ConfigError, GraftableError, ModelFileError
+from graftable.files import write_text
 from graftable.pipelines.checkpoints import AtomicCheckpointIO, load_checkpoint
 from graftable.pipelines.prediction import RecordWriter
 from graftable.pipelines.preemption import Preemption
@@ -27,6 +28,7 @@ from graftable.pipelines.randomness import CounterRandomness
 __all__ = ["TrainingCLI", "quieten_lightning", "register_classes", "restrict_imports", "run"]
 
 RUNS_FOLDER = "runs"
+LARGEST_SEED = 2**32 - 1  # of numpy
 
 
 class ParserProblem(GraftableError):
@@ -43,8 +45,36 @@ class SentenceParser(LightningArgumentParser):
         raise ex if isinstance(ex, GraftableError) else ParserProblem(message)
 
 
+class SaveConfig(SaveConfigCallback):
+    """Writes the config beside the log of the run, whole or not at all.
+
+    Args:
+        *args: What `SaveConfigCallback` takes.
+        folder: Where to write if the run has no folder of its own. Without a logger Lightning would write to the
+            working directory, over a ``config.yaml`` of the user's.
+        **kwargs: What `SaveConfigCallback` takes.
+    """
+
+    def __init__(self, *args: Any, folder: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.folder = Path(folder)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write it, once."""
+        if self.already_saved:
+            return
+        log_folder = trainer.log_dir  # asked on every rank: it is broadcast
+        if trainer.loggers and log_folder is not None and Path(log_folder).resolve() != Path.cwd():
+            self.folder = Path(log_folder)
+        if trainer.is_global_zero:
+            write_text(self.folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
+        self.already_saved = True
+
+
 class TrainingCLI(LightningCLI):
     """LightningCLI whose config is the only source of truth and whose runs survive what clusters do to them."""
+
+    preemption: type[Preemption] = Preemption
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -55,7 +85,8 @@ class TrainingCLI(LightningCLI):
             subclass_mode_data=True,
             parser_class=SentenceParser,
             parser_kwargs={"prog": "graftable", "allow_abbrev": False},
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"folder": f"{RUNS_FOLDER}/{request.run_name}"},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             trainer_defaults={
@@ -86,6 +117,24 @@ class TrainingCLI(LightningCLI):
             known = [key for verb in self._subcommand_parsers.values() for key, _ in verb.get_defaults().items()]
             known = [key for key in known if ".init_args." not in key and not key.endswith(".class_path")]
             raise ConfigError(complaints.explain(str(problem), self.request.settings, known)) from None
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Check what the parser takes for any whole number, wherever it was written."""
+        config = self.config[self.config.subcommand]
+        version, seed = config["config_version"], config["seed_everything"]
+        if version != CONFIG_VERSION:
+            raise ConfigError(
+                f"{self._place('config_version')}: found version {version}, but this graftable reads version "
+                f"{CONFIG_VERSION}; compare the config with `graftable configs show NAME`."
+            )
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ConfigError(
+                f"{self._place('seed_everything')}: found {seed}, expected a whole number from 0 to {LARGEST_SEED}."
+            )
+
+    def _place(self, key: str) -> str:
+        return next((s.place for s in reversed(self.request.settings) if s.key == key), f"--{key}")
 
     def _parse_ckpt_path(self) -> None:
         # LightningCLI lets the hyper-parameters inside a checkpoint overrule config and command line in silence.
@@ -101,14 +150,14 @@ class TrainingCLI(LightningCLI):
         except (MisconfigurationException, ValueError) as error:
             if isinstance(error, GraftableError):
                 raise
-            raise ConfigError(complaints.one_line(str(error))) from error
+            raise ConfigError(complaints.refusal(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the callbacks and the checkpoint writer that every run has."""
         settings, verb = self._get(self.config_init, "trainer"), self.subcommand
         saves = verb == "fit" and settings["enable_checkpointing"] is not False and not settings["fast_dev_run"]
         callbacks, plugins = _as_list(settings.get("callbacks")), _as_list(settings.get("plugins"))
-        defaults: list[Callback] = [CounterRandomness(), Preemption()]
+        defaults: list[Callback] = [CounterRandomness(), self.preemption()]
         if verb == "predict":
             defaults.append(RecordWriter(f"{RUNS_FOLDER}/{self.request.run_name}/predictions.parquet"))
         if saves:
@@ -123,12 +172,15 @@ class TrainingCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what was written where, and what to do next."""
-        folder, saver = self.trainer.log_dir, self.trainer.checkpoint_callback
+        folders = [part.folder for part in vars(self.trainer)["callbacks"] if isinstance(part, SaveConfig)]
+        saver = self.trainer.checkpoint_callback
         checkpoint = getattr(saver, "last_model_path", "") or getattr(saver, "best_model_path", "")
-        if not self.trainer.is_global_zero or folder is None or not checkpoint:
+        if not self.trainer.is_global_zero or not folders or not checkpoint:
             return
-        print(f"wrote {folder} (config.yaml, metrics.csv) and {_relative(checkpoint)}")
-        print(f"next: graftable validate --config {_relative(folder)}/config.yaml --ckpt_path {_relative(checkpoint)}")
+        folder, saved = _relative(folders[0]), _relative(checkpoint)
+        files = "config.yaml, metrics.csv" if self.trainer.loggers else "config.yaml"
+        print(f"wrote {folder} ({files}) and {saved}")
+        print(f"next: graftable validate --config {folder}/config.yaml --ckpt_path {saved}")
 
 
 def run(request: Request) -> int:

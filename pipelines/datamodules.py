@@ -52,11 +52,12 @@ class GraphDataModule(pl.LightningDataModule):
             graph once, 0 every domain alike.
         undirected: Read directed, weighted or multi-graphs by dropping what makes them so.
         seed: Of the splits and of the order, at least 0.
-        num_workers: Processes that collate batches; 0 does it in the training process.
+        num_workers: Processes that collate batches, at least 0; 0 does it in the training process.
 
     Raises:
         ConfigError: If a setting is out of range.
-        DataError: In ``setup``, if the records cannot be read or no training graph is left.
+        DataError: In ``setup``, if the records cannot be read or no training graph is left; in test and prediction,
+            if no test graph is left.
 
     Example:
         >>> data = GraphDataModule.from_graphs([nx.path_graph(n) for n in range(2, 12)], nodes_per_batch=32)
@@ -82,6 +83,9 @@ class GraphDataModule(pl.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        for name, value in (("seed", seed), ("num_workers", num_workers)):
+            if value < 0:
+                raise ConfigError(f"{name}: found {value}, expected a whole number of at least 0.")
         self.records, self.undirected = records, undirected
         self.nodes_per_batch, self.edges_per_batch = nodes_per_batch, edges_per_batch
         self.domains, self.min_nodes, self.max_nodes, self.max_edges = domains, min_nodes, max_nodes, max_edges
@@ -164,11 +168,20 @@ class GraphDataModule(pl.LightningDataModule):
         """Batches of validation graphs by size; none where the split is empty."""
         return self._loader("val", self._sampler("val")) if self.graphs["val"] else []
 
-    def test_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Batches of test graphs by size; none where the split is empty."""
-        return self._loader("test", self._sampler("test")) if self.graphs["test"] else []
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Batches of test graphs by size.
 
-    def predict_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        Raises:
+            DataError: If there is none: what was asked for would be done on nothing.
+        """
+        if not self.graphs["test"]:
+            raise DataError(
+                f"{self.records}: no test graphs, expected at least one; set split_fractions to give the test split a "
+                "share, loosen the filters, or name a split in the records."
+            )
+        return self._loader("test", self._sampler("test"))
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
         """Batches of test graphs, whose descriptions are the requests."""
         return self.test_dataloader()
 

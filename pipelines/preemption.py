@@ -117,7 +117,11 @@ class Preemption(Callback):
         path = self._checkpoint_path(trainer)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            _say(f"stopped after step {trainer.global_step} and saved. Resume with:\n  {resume_command(path)}")
+            _say(self.last_words(trainer, path))
+
+    def last_words(self, trainer: Trainer, checkpoint: Path) -> str:
+        """What is said of a run that was stopped and saved."""
+        return f"stopped after step {trainer.global_step} and saved. Resume with:\n  {resume_command(checkpoint)}"
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restate an epoch that had ended as one that is at its last batch.

@@ -188,6 +188,21 @@ def test_doctor_reports_every_part_and_the_same_as_json(capsys):
     assert code == int(any(row["status"] == "broken" for row in report))
 
 
+def test_doctor_asks_for_every_declared_dependency(monkeypatch):
+    from graftable import doctor
+
+    declared = ["numpy", "no-such-thing>=2,<3", 'sdv>=2.0; extra == "sdv"', "jsonargparse[signatures]>=4.53"]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: declared)
+    found = {finding.name: finding.status for finding in doctor.examine()}
+    assert (found["numpy"], found["no-such-thing"], found["jsonargparse"]) == ("ok", "broken", "ok")
+    assert found["sdv"] != "broken"
+
+
+def test_a_seed_below_zero_is_refused(capsys):
+    assert main(["demo", "--seed", "-1"]) == 2
+    assert "expected a whole number of at least 0" in capsys.readouterr().err
+
+
 def test_doctor_says_who_owns_the_lightning_command(tmp_path, monkeypatch):
     from graftable import doctor
 

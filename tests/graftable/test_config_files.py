@@ -32,10 +32,22 @@ def test_a_bundled_config_says_what_it_is_for_and_names_only_trusted_classes(nam
     refuse_untrusted(settings)
 
 
-@pytest.mark.parametrize("name", [name for name in bundled_configs() if not name.endswith(("_debug", "_job"))])
-def test_a_bundled_experiment_has_a_debug_twin(name):
-    parts = name.split("_")
-    assert any(f"{'_'.join(parts[:length])}_debug" in bundled_configs() for length in range(1, len(parts) + 1))
+# a system's own config is named by one word, all others by that word and more
+SYSTEMS = [name for name in bundled_configs() if "_" not in name]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_config_of_a_system_has_a_debug_twin_of_the_same_model(name):
+    models = [
+        [setting.value for setting in read_config(find_config(config)).settings if setting.key == "model.class_path"]
+        for config in (name, f"{name}_debug")
+    ]
+    assert models[0] == models[1] != []
+
+
+def test_every_other_config_is_of_a_system_that_ships():
+    assert SYSTEMS
+    assert {name.partition("_")[0] for name in bundled_configs()} == set(SYSTEMS)
 
 
 def test_the_listing_has_one_line_per_bundled_config():

@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import signal
 import sys
 
 import pytest
 import yaml
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 from graftable.cli import main
 from graftable.pipelines.checkpoints import load_checkpoint, save_checkpoint
@@ -85,6 +87,50 @@ def test_a_run_is_named_after_its_config(tmp_path):
     write("mine.yaml", {"model": BORING[1], "data": BORING[3]})
     assert main(["fit", "--config", "mine.yaml", *SHORT]) == 0
     assert (tmp_path / "runs" / "mine" / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_without_a_logger_the_config_of_the_user_is_left_alone(tmp_path, capsys):
+    write("config.yaml", {"model": BORING[1], "data": BORING[3]})
+    mine = (tmp_path / "config.yaml").read_bytes()
+    assert main(["fit", "--config", "config.yaml", "--trainer.logger", "false", *SHORT]) == 0
+    assert (tmp_path / "config.yaml").read_bytes() == mine
+    assert yaml.safe_load((tmp_path / "runs" / "config" / "config.yaml").read_text())["trainer"]["max_steps"] == 2
+    assert "wrote runs/config (config.yaml) and checkpoints/" in capsys.readouterr().out
+
+
+@pytest.fixture
+def signals():
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("part", "hook"), [(BoringDataModule, "setup"), (BoringModel, "validation_step")])
+def test_ctrl_c_before_the_first_step_is_exit_130(part, hook, monkeypatch, capsys, signals):
+    monkeypatch.setattr(part, hook, lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert main(["fit", *BORING, *SHORT]) == 130
+    assert capsys.readouterr().err.endswith("graftable: stopped.\n")
+
+
+@pytest.mark.parametrize("end", [[], ["--config_version", "9"]], ids=["-cFILE", "on the command line"])
+def test_another_config_version_is_refused_however_it_is_given(end, mistake):
+    write("v7.yaml", {"config_version": 1 if end else 7})
+    found = "9" if end else "7"
+    assert f"config_version: found version {found}" in mistake("fit", "-cv7.yaml", *BORING, *SHORT, *end)
+
+
+LGGM_MISTAKES = {
+    "--model.init_args.heads 7": "width 48 with 7 heads: expected width / heads to be an even whole number.",
+    "--model.init_args.width -3": "width -3 with 3 heads",
+    "--data.init_args.num_workers -1": "num_workers: found -1, expected a whole number of at least 0.",
+    "--data.init_args.seed -1": "seed: found -1, expected a whole number of at least 0.",
+    "--seed_everything -1": "--seed_everything: found -1, expected a whole number from 0 to 4294967295.",
+}
+
+
+@pytest.mark.parametrize("line", LGGM_MISTAKES)
+def test_what_a_constructor_refuses_is_its_own_sentence(line, mistake):
+    assert mistake("fit", "--config", "lggm_debug", *line.split()).startswith(LGGM_MISTAKES[line])
 
 
 def test_what_a_checkpoint_remembers_overrules_nothing_and_imports_nothing(fitted):

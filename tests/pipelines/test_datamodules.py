@@ -344,3 +344,18 @@ def test_two_processes_share_the_graphs_of_one(tmp_path):
 def test_pyg_graphs_with_one_direction_are_refused():
     with pytest.raises(DataError, match="one direction"):
         GraphDataModule.from_graphs([Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2)])
+
+
+@pytest.mark.parametrize("setting", ["seed", "num_workers"])
+def test_a_number_below_zero_is_refused_at_once(setting):
+    with pytest.raises(ConfigError, match=f"{setting}: found -1"):
+        GraphDataModule(**{setting: -1})
+
+
+def test_test_and_prediction_on_nothing_are_refused_but_validation_may_be_empty():
+    data = GraphDataModule.from_graphs(trees(20), split_fractions=(1.0, 0.0, 0.0))
+    data.setup()
+    assert list(data.val_dataloader()) == []
+    for load in (data.test_dataloader, data.predict_dataloader):
+        with pytest.raises(DataError, match="no test graphs, expected at least one; set split_fractions"):
+            load()

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import nn
 
+from graftable.demo_training import DemoCLI, DemoPreemption
 from graftable.graphs.attributes import ATTRIBUTES
 from graftable.graphs.conversion import from_networkx
 from graftable.pipelines.checkpoints import AtomicCheckpointIO, load_checkpoint
@@ -202,6 +203,22 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path, capsys):
     assert "graftable: Ctrl-C: saving a checkpoint after this step" in said
     assert "stopped after step 3 and saved" in said
     assert f"ckpt_path={str(tmp_path / 'preempted.ckpt')!r}" in said
+
+
+def test_a_stopped_demo_says_to_run_it_again(tmp_path, capsys):
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        max_steps=3,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        callbacks=[DemoPreemption(str(tmp_path)), Kill(("train", 0, signal.SIGINT))],
+    )
+    with pytest.raises(SystemExit) as stop:
+        trainer.fit(Toy(), datamodule=GraphDataModule.from_graphs(graphs(), nodes_per_batch=1))
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.endswith("graftable: stopped after step 1; run it again.\n")
+    assert DemoCLI.preemption is DemoPreemption
 
 
 def test_a_second_signal_ends_at_once_without_a_checkpoint(tmp_path):
