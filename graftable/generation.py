@@ -273,8 +273,8 @@ def run(namespace: argparse.Namespace) -> int:
     for index, graph in enumerate(graphs):
         graph.graph_id = f"graph_{index:04d}"
         graph.text = namespace.prompt
-    written = _write(graphs, folder, namespace.prompt)
     achieved = [graph_attributes(graph) for graph in graphs]
+    written = _write(graphs, achieved, folder)
     acted = sum("connected_by" in graph for graph in graphs)
     if namespace.json:
         print(json.dumps(_summary(graphs, achieved, request, acted, written), indent=2))
@@ -304,28 +304,23 @@ class _OnlyProbing(Exception):
     """Leaves ``atomic_path`` without a file."""
 
 
-def _write(graphs: Sequence[Data], folder: Path, prompt: str) -> list[Path]:
+def _write(graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], folder: Path) -> list[Path]:
     from graftable.files import write_text
     from graftable.graphs.conversion import to_graphml
     from graftable.graphs.drawing import draw_gallery
     from graftable.pipelines.readers import write_graphs
 
     records = [graph.clone() for graph in graphs]
-    for record, graph in zip(records, graphs, strict=True):
-        record.attributes = graph_attributes(graph)
+    for record, measured in zip(records, achieved, strict=True):
+        record.attributes = dict(measured)
         del record["requested"]
-    for record in records:
         write_text(folder / f"{record.graph_id}.graphml", to_graphml(record))
     parquet = write_graphs(records, folder / "graphs.parquet")
     picture = folder / "gallery.png"
-    draw_gallery(graphs[:16], picture, titles=[_title(graph) for graph in graphs[:16]])
+    draw_gallery(graphs[:16], picture)
     first, last = records[0].graph_id, records[-1].graph_id
     graphml = folder / (f"{first}.graphml" if len(records) == 1 else f"{first}.graphml to {last}.graphml")
     return [graphml, parquet, picture]
-
-
-def _title(graph: Data) -> str:
-    return f"{graph.num_nodes} nodes, {graph.num_edges // 2} edges"
 
 
 def _print_table(graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], request: Condition) -> None:
@@ -365,7 +360,7 @@ def _summary(
     graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], request: Condition, acted: int, written: list[Path]
 ) -> dict[str, Any]:
     return {
-        "request": replace(request).to_dict(),
+        "request": request.to_dict(),
         "graphs": [
             {
                 "graph_id": graph.graph_id,

@@ -174,8 +174,7 @@ class ConditionTable(nn.Module):
                     "use a model that was."
                 )
             score -= 1e6 * elsewhere
-        values = self.values.double()
-        nodes = values[:, 0].numpy(force=True)
+        nodes = self.column("num_nodes").numpy(force=True)
         if condition.num_nodes is not None:
             score -= (np.log(nodes / condition.num_nodes) / _SIZE_REACH) ** 2 / 2
         if condition.num_nodes_range is not None:
@@ -202,7 +201,7 @@ class ConditionTable(nn.Module):
 
     def _outside(self, name: str, level: Level) -> np.ndarray:
         """0 for rows of a level, a large number that grows with the distance for the others."""
-        value = self.column(name).double().numpy(force=True)
+        value = self.column(name).numpy(force=True)
         first, second = self.terciles().cuts[name]
         low, high = {"low": (-np.inf, first), "medium": (first, second), "high": (second, np.inf)}[level]
         gap = np.where((low < value) & (value <= high), 0.0, np.maximum(low - value, value - high).clip(min=0) + 0.05)

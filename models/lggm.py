@@ -131,7 +131,7 @@ class LGGM(
         Raises:
             ConfigError: If a graph is of a domain that the model has no place for.
         """
-        strangers = sorted({graph.get("domain") or self.domains[0] for graph in graphs} - set(self.domains))
+        strangers = sorted({name for graph in graphs if (name := graph.get("domain"))} - set(self.domains))
         if strangers:
             raise ConfigError(
                 f"there are graphs of the domain {strangers[0]!r}, which is not among the model's; "
