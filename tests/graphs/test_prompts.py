@@ -3,7 +3,7 @@ import doctest
 import importlib
 import subprocess
 import sys
-import time
+from collections import Counter
 from random import Random
 
 import pytest
@@ -307,15 +307,20 @@ def test_a_number_of_nodes_is_the_same_in_digits_groups_and_words(number, text):
         assert parse_prompt(text.format(written)).num_nodes == number
 
 
-def test_reading_takes_time_in_proportion_to_the_text():
-    def seconds(text):
-        start = time.process_time()
-        parse_prompt(text)
-        return time.process_time() - start
+def test_reading_takes_work_in_proportion_to_the_text():
+    def calls(text):
+        """How many functions, of Python and of C, reading the text calls: unlike seconds, the same on any machine."""
+        counted = Counter()
+        sys.setprofile(lambda frame, event, argument: counted.update([event]))
+        try:
+            parse_prompt(text)
+        finally:
+            sys.setprofile(None)
+        return counted["call"] + counted["c_call"]
 
     phrase = "a sparse network of friendly people that is not very clustered, "
-    seconds(phrase)
-    assert seconds(phrase * 2000) < 40 * max(seconds(phrase * 100), 0.005)
+    calls(phrase)
+    assert calls(phrase * 400) < 5 * calls(phrase * 100)
 
 
 def test_reading_prompts_loads_no_torch():
