@@ -8,12 +8,14 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
-from graftable import __version__
+from graftable import __version__, allocator
+from graftable.errors import ConfigError
 
 __all__ = ["Finding", "examine", "run"]
 
@@ -66,6 +68,7 @@ def examine() -> Iterator[Finding]:
         version = _version(name)
         yield Finding(name, "ok" if version else "broken", version or f"not installed; pip install {name}")
     yield _torch()
+    yield _allocator()
     for name, (purpose, extra) in OPTIONAL.items():
         version = _version(name)
         hint = f'for {purpose}: pip install "graftable[{extra}]"'
@@ -90,6 +93,27 @@ def _torch() -> Finding:
     if cuda:
         return Finding("torch build", "missing", f"built for CUDA {cuda}, but no usable GPU or driver; CPU, {threads}")
     return Finding("torch build", "ok", f"CPU, {threads}")
+
+
+def _allocator() -> Finding:
+    """What a large buffer costs as the process is set up, and what it would cost with freed memory kept."""
+    try:
+        kept_in_training = allocator.keeps_in_training()
+        times = allocator.milliseconds_of_a_buffer()
+    except ConfigError as error:
+        return Finding("allocator", "broken", str(error))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return Finding("allocator", "missing", f"could not be measured ({error})")
+    if times is None:
+        return Finding("allocator", "ok", "not of glibc; left as it is")
+    chosen = " ".join(f"{name}={value}" for name, value in allocator.chosen_settings().items())
+    found = f"glibc {allocator.glibc_version()}" + f" with {chosen}" * bool(chosen)
+    present, kept = times
+    gain = f"a new buffer of 64 MB takes {present:.1f} ms, or {kept:.1f} ms with freed memory kept"
+    who = (
+        "as `graftable fit` keeps it on a CPU" if kept_in_training else "which `graftable fit` leaves to your settings"
+    )
+    return Finding("allocator", "ok", f"{found}: {gain}, {who}")
 
 
 def _shipped(name: str, folder: str, pattern: str) -> Finding:

@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins import CheckpointIO
 
 from graftable import complaints, models, pipelines
+from graftable.allocator import keep_freed_memory, keeps_in_training
 from graftable.config_files import CONFIG_VERSION, TRUSTED_ROOTS, Request
 from graftable.errors import ConfigError, GraftableError, ModelFileError
 from graftable.files import write_text
@@ -164,11 +166,14 @@ class TrainingCLI(LightningCLI):
             defaults.append(ModelCheckpoint(save_last=True))
         elif not _has_kind(callbacks, Checkpoint):
             kwargs["enable_checkpointing"] = False  # else Lightning adds a checkpoint callback that has nothing to do
-        return super().instantiate_trainer(
+        trainer: Trainer = super().instantiate_trainer(
             callbacks=[*callbacks, *(new for new in defaults if not _has_kind(callbacks, type(new)))],
             plugins=plugins if _has_kind(plugins, CheckpointIO) else [*plugins, AtomicCheckpointIO()],
             **kwargs,
         )
+        if keeps_in_training() and isinstance(trainer.accelerator, CPUAccelerator):
+            keep_freed_memory()
+        return trainer
 
     def after_fit(self) -> None:
         """Say what was written where, and what to do next."""

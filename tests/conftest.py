@@ -1,6 +1,9 @@
-"""Shared by all tests: laws are checked however slow the machine is."""
+"""Shared by all tests: laws are checked however slow the machine is, and a training leaves the allocator alone."""
+
+import os
 
 from hypothesis import settings
 
+os.environ.setdefault("GRAFTABLE_MALLOC", "default")  # else peaks of memory would depend on which test came before
 settings.register_profile("graftable", deadline=None, print_blob=True)
 settings.load_profile("graftable")
