@@ -7,6 +7,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "PromptError",
+    "ShapeError",
 ]
 
 
@@ -20,6 +21,10 @@ class ConfigError(GraftableError, ValueError):
 
 class DataError(GraftableError, ValueError):
     """A file, record or array does not hold what was expected of it."""
+
+
+class ShapeError(GraftableError, ValueError):
+    """A tensor has another shape, or lies on another device, than the operator needs."""
 
 
 class PromptError(GraftableError, ValueError):

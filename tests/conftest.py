@@ -4,6 +4,7 @@ import os
 
 from hypothesis import settings
 
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton, which reads it once
 os.environ.setdefault("GRAFTABLE_MALLOC", "default")  # else peaks of memory would depend on which test came before
 settings.register_profile("graftable", deadline=None, print_blob=True)
 settings.load_profile("graftable")

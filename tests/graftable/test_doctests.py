@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 import pytest
+import torch
 
 import graftable
 
@@ -20,5 +21,6 @@ def test_every_example_in_a_docstring_is_true(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     # a class that is re-exported keeps its examples at home, so each is run once
-    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    results = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=flags)
     assert results.failed == 0

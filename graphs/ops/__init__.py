@@ -1,0 +1,25 @@
+"""Sparse operators on one validated structure, each with a reference, a torch and a Triton implementation."""
+
+from .adjacency import Adjacency
+from .aggregation import multi_aggregate, spmm, spmm_edge
+from .attention import graph_attention, segment_softmax
+from .backends import use_backend
+from .edges import edge_add, edge_gather, edge_sum, gatv2_score, sddmm
+from .segments import segment_expand, segment_reduce
+
+__all__ = [
+    "Adjacency",
+    "edge_add",
+    "edge_gather",
+    "edge_sum",
+    "gatv2_score",
+    "graph_attention",
+    "multi_aggregate",
+    "sddmm",
+    "segment_expand",
+    "segment_reduce",
+    "segment_softmax",
+    "spmm",
+    "spmm_edge",
+    "use_backend",
+]
