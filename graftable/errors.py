@@ -7,6 +7,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "PromptError",
+    "RuleError",
     "ShapeError",
 ]
 
@@ -29,6 +30,10 @@ class ShapeError(GraftableError, ValueError):
 
 class PromptError(GraftableError, ValueError):
     """A prompt is empty, contradicts itself, or contradicts an explicit option."""
+
+
+class RuleError(GraftableError, ValueError):
+    """A rule cannot be read, names what the table does not have, or contradicts the others."""
 
 
 class ModelFileError(GraftableError, ValueError):
