@@ -79,7 +79,8 @@ def multi_aggregate(
     """Mean, max, min, std, argmax, argmin and centre of the neighbours of each node; what is not asked stays empty.
 
     std = sqrt(max(variance, eps)), and 0 for fewer than two neighbours. argmax is the first maximal slot, -1 where
-    there is none. The centre is the mean of all rows of x, about which other backends sum squares.
+    there is none. The centre is the mean of all rows of x, about which other backends sum squares; 0 where it is not
+    finite, since a nan must reach only those who see it.
     """
     asked = kinds.split(",")
     shape = (adjacency.num_dst, x.shape[1])
@@ -94,6 +95,7 @@ def multi_aggregate(
         if len(values) > 1:
             std[i] = values.var(0, correction=0).clamp(min=eps).sqrt()
     nothing, no_slot = x.new_empty(0), adjacency.rowptr.new_empty(0)
+    center = x.double().mean(0).nan_to_num(0.0, 0.0, 0.0).to(_statistics(x))
     return (
         mean.to(x.dtype) if "mean" in asked or "std" in asked else nothing,
         largest.to(x.dtype) if "max" in asked else nothing,
@@ -101,7 +103,7 @@ def multi_aggregate(
         std.to(x.dtype) if "std" in asked else nothing,
         argmax if "max" in asked else no_slot,
         argmin if "min" in asked else no_slot,
-        x.double().mean(0).to(x.dtype) if "std" in asked else nothing,
+        center if "std" in asked else nothing.to(center.dtype),
     )
 
 
@@ -119,23 +121,28 @@ def multi_aggregate_backward(
     center: Tensor,
     eps: float,
 ) -> Tensor:
-    """Gradient to x: g/n for the mean, all of g to the winning slot, g (x - mean)/(n std) where the variance > eps."""
-    gx = x.new_zeros(x.shape, dtype=torch.float64)
+    """Gradient to x: g/n for the mean, all of g to the winning slot, g (x - mean)/(n std) where the variance > eps.
+
+    x, mean, std and center are empty where g_std is None.
+    """
+    like = next(g for g in (g_mean, g_max, g_min, g_std) if g is not None)
+    gx = like.new_zeros((adjacency.num_src, like.shape[1]), dtype=torch.float64)
     for i, slots in _rows(adjacency):
         sources = adjacency.col[slots].long()
-        values, count = x.double()[sources], len(sources)
-        variance = values.var(0, correction=0)
-        gradient = torch.zeros_like(values)  # one row per slot: a source may come twice
+        count = len(sources)
+        gradient = gx.new_zeros((count, gx.shape[1]))  # one row per slot: a source may come twice
         if g_mean is not None:
             gradient += g_mean[i].double() / count
         if g_std is not None and count > 1:
+            values = x.double()[sources]
+            variance = values.var(0, correction=0)
             shifted = g_std[i].double() * (values - values.mean(0)) / (count * variance.clamp(min=eps).sqrt())
             gradient += torch.where(variance > eps, shifted, 0.0)
         for g, arg in ((g_max, argmax), (g_min, argmin)):
             if g is not None:
                 gradient.scatter_add_(0, arg[i].long()[None] - slots.start, g[i].double()[None])
         gx.index_add_(0, sources, gradient)
-    return gx.to(x.dtype)
+    return gx.to(like.dtype)
 
 
 def gatv2_score(adjacency: Adjacency, q: Tensor, k: Tensor, att: Tensor, edge: Tensor | None, slope: float) -> Tensor:
@@ -149,7 +156,7 @@ def gatv2_score_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients to q, k, att and edge: t_e = g_e att LeakyReLU'(q_i + k_j + edge_e), summed where each came from."""
     total, g_edge = _gatv2_sum(adjacency, q, k, edge), g.double()[..., None]
-    t = g_edge * att.double() * torch.where(total > 0, 1.0, slope)
+    t = g_edge * att.double() * torch.where(total > 0, torch.ones_like(total), slope)
     gatt = (g_edge * torch.where(total > 0, total, slope * total)).sum(0)
     gq = _sum(t, adjacency.row.long(), adjacency.num_dst).to(q.dtype)
     gk = _sum(t, adjacency.col.long(), adjacency.num_src).to(k.dtype)
@@ -186,8 +193,7 @@ def graph_attention(
     p, lse = _softmax(adjacency, scores)
     kept = p * _kept(p, dropout, seed)
     o = _sum(kept[..., None] * v.double()[col], row, adjacency.num_dst)
-    statistics = torch.float64 if q.dtype == torch.float64 else torch.float32
-    return o.to(v.dtype), lse.to(statistics), p.to(statistics)
+    return o.to(v.dtype), lse.to(_statistics(q)), p.to(_statistics(q))
 
 
 def graph_attention_backward(
@@ -226,6 +232,10 @@ def _ends(adjacency: Adjacency, transposed: bool) -> tuple[Tensor, Tensor, int]:
 
 def _sum(messages: Tensor, head: Tensor, size: int) -> Tensor:
     return messages.new_zeros((size, *messages.shape[1:])).index_add_(0, head, messages)
+
+
+def _statistics(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _in_degree(adjacency: Adjacency) -> Tensor:
