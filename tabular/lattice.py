@@ -1,0 +1,266 @@
+r"""Cells as exact integers: the text of a number or a date becomes :math:`m` with value :math:`m / s`, and back.
+
+A number is its text: "12.50" is 1250 hundredths, and no binary fraction. Dates count days since 1970-01-01, in the
+smallest step of their format. Plain texts go through Arrow a column at a time; exponents and more than 18 digits go
+through Python integers.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+__all__ = [
+    "SAFE",
+    "LatticeCells",
+    "format_dates",
+    "format_numbers",
+    "number_text",
+    "parse_dates",
+    "parse_number",
+    "parse_numbers",
+    "units_per_day",
+]
+
+SAFE = 1 << 62
+"""Magnitudes below this stay in int64, and so does the sum of two of them."""
+
+LONGEST_EXPONENT = 400  # a float64 reaches 308; beyond this a text is a typing error, not a number to expand
+
+_PLAIN = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
+_NUMBER = re.compile(r"\s*([+-]?)(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d+))?\s*", re.ASCII)
+_INFINITE = re.compile(r"\s*[+-]?inf(?:inity)?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LatticeCells:
+    """One column of a chunk as integers.
+
+    Attributes:
+        numbers: ``value * scale`` per cell, int64, or Python integers where int64 is too short; 0 where there is none.
+        scale: Units per 1 (per day, for dates).
+        missing: Cells that are null.
+        infinite: Cells that hold an infinity, which no lattice has.
+        unreadable: Cells whose text is no number (no date) at all.
+    """
+
+    numbers: NDArray[Any]
+    scale: int
+    missing: NDArray[np.bool_]
+    infinite: NDArray[np.bool_]
+    unreadable: NDArray[np.bool_]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Cells that hold a number."""
+        return ~(self.missing | self.infinite | self.unreadable)
+
+    def at_scale(self, scale: int) -> "LatticeCells":
+        """The same cells on a finer lattice; ``scale`` must be a multiple of the present one."""
+        factor = scale // self.scale
+        if factor == 1:
+            return self
+        numbers = self.numbers
+        if numbers.dtype != object and largest(numbers) * factor >= SAFE:
+            numbers = numbers.astype(object)
+        return LatticeCells(numbers * factor, scale, self.missing, self.infinite, self.unreadable)
+
+
+def largest(numbers: NDArray[Any]) -> int:
+    """The largest magnitude, 0 for none."""
+    return max(abs(int(numbers.max())), abs(int(numbers.min()))) if len(numbers) else 0
+
+
+def parse_number(text: str) -> tuple[int, int] | None:
+    """Read one number as ``(mantissa, decimals)``, value ``mantissa / 10**decimals``; None if it is none.
+
+    Example:
+        >>> parse_number("12.50"), parse_number("-3e2"), parse_number("12,5")
+        ((1250, 2), (-300, 0), None)
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, decimals, bare, exponent = match.groups()
+    digits = decimals or bare or ""
+    places = len(digits) - int(exponent or 0)
+    if abs(places - len(digits)) > LONGEST_EXPONENT:
+        return None
+    mantissa = int(f"{sign}{whole or ''}{digits}")
+    return (mantissa, places) if places >= 0 else (mantissa * 10**-places, 0)
+
+
+def parse_numbers(texts: pa.Array, decimal: str = ".") -> LatticeCells:
+    """Read a column of numbers at the finest scale that occurs in it.
+
+    Args:
+        texts: Strings; null where the cell is null.
+        decimal: The decimal mark.
+
+    Returns:
+        The cells, exact.
+
+    Example:
+        >>> cells = parse_numbers(pa.array(["1.5", None, "-20", "inf", "x"]))
+        >>> cells.numbers.tolist(), cells.scale
+        ([15, 0, -200, 0, 0], 10)
+        >>> cells.missing.tolist(), cells.infinite.tolist(), cells.unreadable.tolist()  # doctest: +NORMALIZE_WHITESPACE
+        ([False, True, False, False, False], [False, False, False, True, False], [False, False, False, False, True])
+    """
+    texts = _contiguous(texts)
+    missing = _mask(pc.is_null(texts))
+    foreign = np.zeros(len(texts), bool)
+    if decimal != ".":
+        foreign = _mask(pc.match_substring(texts, "."))
+        texts = pc.replace_substring(texts, decimal, ".")
+    plain = (
+        _mask(pc.match_substring_regex(texts, _PLAIN)) & _mask(pc.less_equal(pc.binary_length(texts), 18)) & ~foreign
+    )
+    numbers, places = _plain_numbers(texts, plain)
+    infinite, unreadable = np.zeros(len(texts), bool), foreign
+    rows = np.flatnonzero(~plain & ~missing & ~foreign)
+    if len(rows):
+        numbers = numbers.astype(object)
+    for row, text in zip(rows, texts.take(pa.array(rows)).to_pylist(), strict=True):
+        if (parsed := parse_number(text)) is not None:
+            numbers[row], places[row] = parsed
+        elif text.strip().lower() == "nan":
+            missing[row] = True
+        elif _INFINITE.fullmatch(text) or _NUMBER.fullmatch(text):
+            infinite[row] = True
+        else:
+            unreadable[row] = True
+    numbers, scale = _common_scale(numbers, places)
+    return LatticeCells(numbers, scale, missing, infinite, unreadable)
+
+
+def _plain_numbers(texts: pa.Array, plain: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Mantissas and decimal places of the texts marked plain; zeros elsewhere."""
+    if not plain.all():
+        texts = pc.if_else(pa.array(plain), texts, "0")
+    point = np.asarray(pc.find_substring(texts, ".")).astype(np.int64)
+    if (point < 0).all():
+        return np.asarray(texts.cast(pa.int64())), np.zeros(len(texts), np.int64)
+    length = np.asarray(pc.binary_length(texts)).astype(np.int64)
+    digits = pc.replace_substring(texts, ".", "", max_replacements=1)
+    return np.asarray(digits.cast(pa.int64())), np.where(point < 0, 0, length - point - 1)
+
+
+def _common_scale(numbers: NDArray[Any], places: NDArray[np.int64]) -> tuple[NDArray[Any], int]:
+    """Bring mantissas with different decimal places to the finest of them; int64 where it is safe."""
+    finest = int(places.max(initial=0))
+    steps = finest - places
+    if numbers.dtype != object:
+        reach = np.abs(numbers.astype(np.float64)) * 10.0**steps
+        if reach.max(initial=0.0) < float(SAFE) / 2 and steps.max(initial=0) <= 18:
+            return numbers * (np.int64(10) ** steps), 10**finest
+        numbers = numbers.astype(object)
+    scaled = np.array([int(m) * 10 ** int(step) for m, step in zip(numbers, steps, strict=True)], object)
+    if largest(scaled) < SAFE:
+        return scaled.astype(np.int64), 10**finest
+    return scaled, 10**finest
+
+
+def number_text(number: int, scale: int, shown_decimals: int = 0, decimal: str = ".") -> str:
+    """The canonical text of ``number / scale``, ``scale`` a power of ten: the shortest, with at least some decimals.
+
+    Example:
+        >>> number_text(1250, 100), number_text(-5, 100), number_text(1200, 100, shown_decimals=1)
+        ('12.5', '-0.05', '12.0')
+    """
+    whole, rest = divmod(abs(number), scale)
+    digits = str(rest).zfill(len(str(scale)) - 1).rstrip("0") if rest else ""
+    digits = digits.ljust(shown_decimals, "0")
+    return f"{'-' if number < 0 else ''}{whole}{decimal if digits else ''}{digits}"
+
+
+def format_numbers(numbers: NDArray[Any], scale: int, shown_decimals: int = 0, decimal: str = ".") -> list[str]:
+    """The canonical texts of many numbers; see `number_text`.
+
+    Example:
+        >>> format_numbers(np.array([5, -10]), 10)
+        ['0.5', '-1']
+    """
+    if scale == 1 and shown_decimals == 0:
+        return [str(number) for number in numbers.tolist()]
+    return [number_text(number, scale, shown_decimals, decimal) for number in numbers.tolist()]
+
+
+def units_per_day(date_format: str, decimals: int = 0) -> int:
+    """The lattice of a date format: how many of its smallest steps make a day.
+
+    Example:
+        >>> units_per_day("%Y-%m-%d"), units_per_day("%d/%m/%Y %H:%M"), units_per_day("%Y-%m-%dT%H:%M:%S.%f", 3)
+        (1, 1440, 86400000)
+    """
+    if "%f" in date_format:
+        return int(86400 * 10**decimals)
+    return 86400 if "%S" in date_format else 1440 if "%M" in date_format else 24 if "%H" in date_format else 1
+
+
+def parse_dates(texts: pa.Array, date_format: str, decimals: int = 0) -> LatticeCells:
+    """Read a column of dates or times as units since 1970-01-01 of the format's smallest step.
+
+    Args:
+        texts: Strings; null where the cell is null.
+        date_format: As `datetime.strptime` has it. ``%f``, if there, is last and follows a point.
+        decimals: Digits of ``%f``; longer fractions are kept, at a finer scale.
+
+    Example:
+        >>> cells = parse_dates(pa.array(["1970-01-02", "1969-12-31", "2011-13-01"]), "%Y-%m-%d")
+        >>> cells.numbers.tolist(), cells.scale, cells.unreadable.tolist()
+        ([1, -1, 0], 1, [False, False, True])
+    """
+    texts = _contiguous(texts)
+    missing = _mask(pc.is_null(texts))
+    fractions = None
+    if date_format.endswith(".%f"):
+        # seconds and their fraction are read apart: strptime of Arrow has no %f
+        parts = pc.extract_regex(texts, r"^(?P<seconds>.*?)(?P<fraction>\.[0-9]{1,18})?$")
+        texts, date_format = pc.struct_field(parts, [0]), date_format.removesuffix(".%f")
+        fractions = parse_numbers(
+            pc.if_else(pc.equal(pc.struct_field(parts, [1]), ""), "0", pc.struct_field(parts, [1]))
+        )
+    stamps = pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
+    unreadable = _mask(pc.is_null(stamps)) & ~missing
+    seconds = np.asarray(pc.fill_null(stamps.cast(pa.int64()), 0))
+    none = np.zeros(len(texts), bool)
+    if fractions is None:
+        units = units_per_day(date_format)
+        return LatticeCells(seconds // (86400 // units), units, missing, none, unreadable)
+    fractions = fractions.at_scale(max(fractions.scale, 10**decimals))
+    whole = LatticeCells(seconds, 1, missing, none, unreadable).at_scale(fractions.scale)
+    return LatticeCells(whole.numbers + fractions.numbers, 86400 * fractions.scale, missing, none, unreadable)
+
+
+def format_dates(numbers: NDArray[Any], date_format: str, decimals: int = 0) -> list[str]:
+    """The texts of dates given in the units of `units_per_day`.
+
+    Example:
+        >>> format_dates(np.array([0, 14975]), "%d.%m.%Y")
+        ['01.01.1970', '01.01.2011']
+        >>> format_dates(np.array([1500]), "%Y-%m-%d %H:%M:%S.%f", decimals=3)
+        ['1970-01-01 00:00:01.500']
+    """
+    units = units_per_day(date_format, decimals)
+    per_second = Fraction(units, 86400)
+    seconds = [int(number // per_second) for number in numbers.tolist()]
+    texts = pc.strftime(pa.array(seconds, pa.timestamp("s")), format=date_format.removesuffix(".%f")).to_pylist()
+    if not date_format.endswith(".%f"):
+        return list(texts)
+    fractions = [int(number - second * per_second) for number, second in zip(numbers.tolist(), seconds, strict=True)]
+    return [f"{text}.{fraction:0{decimals}d}" for text, fraction in zip(texts, fractions, strict=True)]
+
+
+def _contiguous(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _mask(booleans: pa.Array) -> NDArray[np.bool_]:
+    """An Arrow mask as numpy, null as false."""
+    return np.array(pc.fill_null(booleans, False), dtype=bool)
