@@ -1,10 +1,11 @@
 """Triton kernels for the mean, maximum, minimum and spread of neighbours: every neighbour is read once."""
 # ruff: noqa: ANN001, ANN202 - kernels are typed by the launch
-# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import no_type_check
 
 import torch
 import triton
@@ -20,6 +21,7 @@ __all__ = ["multi_aggregate", "multi_aggregate_backward"]
 
 
 @triton.jit
+@no_type_check
 def _fold_best(best, arg, value, entry, mask):
     """Carry the first maximum over a tile, or the first nan, which beats everything."""
     real = mask & (value == value)
@@ -35,6 +37,7 @@ def _fold_best(best, arg, value, entry, mask):
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def aggregate_kernel(
     total_out, first_out, second_out, top_out, bottom_out, top_arg, bottom_arg, x, center, begin, end, col,
     num_rows, width, split, stat_row, x_row, x_col,
@@ -105,6 +108,7 @@ def aggregate_kernel(
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def aggregate_backward_kernel(
     out, tilt_out, base, tilt, g_max, g_min, top_arg, bottom_arg, x, center, begin, end, col, slot,
     num_rows, width, split, out_row, x_row, x_col,

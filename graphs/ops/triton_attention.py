@@ -4,9 +4,11 @@ A row keeps the maximum and the mass of its softmax and the vector that it weigh
 weights from the logarithm of the mass: by rows for queries and biases, over the transpose for keys and values.
 """
 # ruff: noqa: ANN001, ANN202 - kernels are typed by the launch
-# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
+
+from typing import no_type_check
 
 import triton
 import triton.language as tl
@@ -22,12 +24,14 @@ __all__ = ["graph_attention", "graph_attention_backward"]
 
 
 @triton.jit
+@no_type_check
 def _kept(weight, seed, counter, DROPOUT: tl.constexpr):
     """Dropout as a function of seed, slot and head, so that the backward passes draw the same, in any order."""
     return tl.where(tl.rand(seed, counter) >= DROPOUT, weight / (1.0 - DROPOUT), 0.0)
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def attention_kernel(
     out, lse, top_out, mass_out, q, k, v, bias, seed, begin, end, col, owner, num_rows, heads, depth, depth_v, split,
     q_row, q_head, q_col, k_row, k_head, k_col, v_row, v_head, v_col, b_row, b_head,
@@ -80,6 +84,7 @@ def attention_kernel(
 
 
 @triton.jit
+@no_type_check
 def _share(s, lse, real, dp, delta, seed, counter, DROPOUT: tl.constexpr):
     """Weight after dropout, and the gradient of the score, of edges whose output gradient meets their value in dp."""
     p = tl.where(real, tl.exp(s - lse), 0.0)
@@ -91,6 +96,7 @@ def _share(s, lse, real, dp, delta, seed, counter, DROPOUT: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def attention_query_kernel(
     gq, gbias, g, q, k, v, bias, lse, delta, seed, begin, end, col, owner, num_rows, heads, depth, depth_v, split,
     g_row, g_head, g_col, q_row, q_head, q_col, k_row, k_head, k_col, v_row, v_head, v_col, b_row, b_head,
@@ -137,6 +143,7 @@ def attention_query_kernel(
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def attention_key_kernel(
     gk, gv, g, q, k, v, bias, lse, delta, seed, begin, end, col, slot, owner, num_rows, heads, depth, depth_v, split,
     g_row, g_head, g_col, q_row, q_head, q_col, k_row, k_head, k_col, v_row, v_head, v_col, b_row, b_head,

@@ -1,10 +1,11 @@
 """Triton kernels with a result for each edge: inner products, and the additive scores of GATv2 with their gradients."""
 # ruff: noqa: ANN001, ANN202 - kernels are typed by the launch
-# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import no_type_check
 
 import torch
 import triton
@@ -20,6 +21,7 @@ __all__ = ["gatv2_score", "gatv2_score_backward", "sddmm"]
 
 
 @triton.jit(do_not_specialize=["num_edges"])
+@no_type_check
 def dot_kernel(
     out, a, b, row, col, num_edges, heads, depth, a_row, a_head, a_col, b_row, b_head, b_col,
     ACC: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -46,6 +48,7 @@ def dot_kernel(
 
 
 @triton.jit(do_not_specialize=["num_edges"])
+@no_type_check
 def gatv2_kernel(
     out, q, k, att, edge, row, col, num_edges, heads, depth,
     q_row, q_head, q_col, k_row, k_head, k_col, e_row, e_head, e_col,
@@ -79,6 +82,7 @@ def gatv2_kernel(
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def gatv2_backward_kernel(
     out, att_out, edge_out, g, own, other, att, edge, begin, end, col, slot, owner, num_rows, width, depth, split,
     out_row, own_row, own_col, other_row, other_col, e_row, e_col, g_row, g_head,

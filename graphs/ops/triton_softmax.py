@@ -4,9 +4,11 @@ A row keeps a running maximum and the mass of the exponentials below it. The seg
 :func:`merge_kernel` joins them by the same rule, along with the vectors that attention weighs.
 """
 # ruff: noqa: ANN001, ANN201, ANN202 - kernels are typed by the launch
-# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
+
+from typing import no_type_check
 
 import triton
 import triton.language as tl
@@ -20,12 +22,14 @@ __all__ = ["finite_top", "merge_kernel", "segment_softmax", "store_attention"]
 
 
 @triton.jit
+@no_type_check
 def finite_top(top):
     """A maximum that may be subtracted: a row of nothing but -inf has weights 0, not nan."""
     return tl.where(top == float("-inf"), 0.0, top)
 
 
 @triton.jit
+@no_type_check
 def store_attention(out, lse, place, v, inside, acc, top, mass):
     """Write acc / mass and top + log(mass), or 0 for a row without mass."""
     empty = mass == 0
@@ -36,6 +40,7 @@ def store_attention(out, lse, place, v, inside, acc, top, mass):
 
 
 @triton.jit(do_not_specialize=["num_rows", "split"])
+@no_type_check
 def softmax_kernel(
     top_out, mass_out, scores, begin, end, num_rows, heads, split, s_row, s_head,
     ACC: tl.constexpr, ROWS: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr,
@@ -66,6 +71,7 @@ def softmax_kernel(
 
 
 @triton.jit(do_not_specialize=["num_edges"])
+@no_type_check
 def normalise_kernel(
     out, scores, top, mass, row, num_edges, heads, s_row, s_head,
     ACC: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_H: tl.constexpr,
@@ -86,6 +92,7 @@ def normalise_kernel(
 
 
 @triton.jit
+@no_type_check
 def merge_kernel(
     out, lse, top_out, mass_out, top, mass, vectors, begin, end, owner, heads, depth,
     ACC: tl.constexpr, VECTORS: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_V: tl.constexpr,
