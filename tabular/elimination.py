@@ -1,0 +1,297 @@
+r"""From a system of integer rows to a sequence of one-column corrections.
+
+Fourier-Motzkin elimination takes the columns away one by one, the last of the correction order first. The rows that hold
+a column when it goes bound it by the columns before it, and every pair of a lower row ``p m >= u`` and an upper row
+``q m <= v`` leaves ``p v >= q u`` behind. A row is then corrected by one walk in order: clamp each column between its
+bounds, which depend on corrected columns only. Over the reals that always succeeds. Over the integers it succeeds where
+in every pair ``p = 1`` or ``q = 1`` (Pugh, "The Omega test", 1991); a level without that property is marked as a gap.
+
+Equalities with a coefficient of one are solved for that column first: it becomes derived, recomputed after the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+from typing import Literal
+
+from .feasibility import implies
+from .normal_form import Row
+
+__all__ = ["Bound", "Derived", "Elimination", "Level", "Style", "eliminate"]
+
+Terms = tuple[tuple[str, int], ...]
+Style = Literal["fill", "leaves", "cheap", "dear"]
+
+STYLES: tuple[Style, ...] = ("fill", "leaves", "cheap", "dear")
+"""Which column is corrected last: the one that leaves fewest rows; that with fewest rows; the cheapest; the dearest."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """``coefficient * column >= constant + sum of terms`` (or ``<=`` for an upper bound), coefficient positive."""
+
+    coefficient: int
+    terms: Terms
+    constant: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """One step of the walk: ``column`` lies between its bounds over earlier columns.
+
+    Attributes:
+        column: The column that is corrected.
+        lower: Its lower bounds; the largest counts, rounded up.
+        upper: Its upper bounds; the smallest counts, rounded down.
+        gap: Whether rounding may leave no integer between them.
+    """
+
+    column: str
+    lower: tuple[Bound, ...]
+    upper: tuple[Bound, ...]
+    gap: bool
+
+
+@dataclass(frozen=True)
+class Derived:
+    """``column = constant + sum of terms``, exactly."""
+
+    column: str
+    terms: Terms
+    constant: int
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """The result for one system.
+
+    Attributes:
+        levels: The walk, in correction order.
+        derived: Columns computed after the walk, in an order in which each needs earlier ones only.
+        empty: No integer point obeys the system; proved.
+        complete: False where the rows passed the cap: the levels are then missing.
+    """
+
+    levels: tuple[Level, ...]
+    derived: tuple[Derived, ...]
+    empty: bool = False
+    complete: bool = True
+
+    @property
+    def gap(self) -> bool:
+        """Whether some level has a gap, so that the walk can fail on integers."""
+        return any(level.gap for level in self.levels)
+
+
+class _Empty(Exception):  # noqa: N818
+    pass
+
+
+class _TooMany(Exception):  # noqa: N818
+    pass
+
+
+@dataclass
+class _System:
+    """Rows by their left side, so that of parallel rows only the tightest is kept, and an index by column."""
+
+    bounds: dict[Terms, int] = field(default_factory=dict)
+    holders: dict[str, set[Terms]] = field(default_factory=dict)
+
+    def add(self, terms: Mapping[str, int], bound: int) -> Terms | None:
+        """Add ``sum of terms >= bound``; returns the left side if the system changed."""
+        kept = [(column, a) for column, a in terms.items() if a]
+        if not kept:
+            if bound > 0:
+                raise _Empty
+            return None
+        divisor = gcd(*(a for _, a in kept))
+        left = tuple(sorted((column, a // divisor) for column, a in kept))
+        bound = -(-bound // divisor)
+        if (known := self.bounds.get(left)) is not None and known >= bound:
+            return None
+        if (other := self.bounds.get(_mirror(left))) is not None and other + bound > 0:
+            raise _Empty
+        self.bounds[left] = bound
+        for column, _ in left:
+            self.holders.setdefault(column, set()).add(left)
+        return left
+
+    def remove(self, left: Terms) -> int:
+        for column, _ in left:
+            self.holders[column].discard(left)
+        return self.bounds.pop(left)
+
+    def sides(self, column: str) -> tuple[list[Terms], list[Terms]]:
+        """The left sides that bound a column from below and from above."""
+        below: list[Terms] = []
+        above: list[Terms] = []
+        for left in sorted(self.holders.get(column, ())):
+            (below if dict(left)[column] > 0 else above).append(left)
+        return below, above
+
+    def fill(self, column: str) -> int:
+        """Rows that eliminating a column adds, less those it takes away."""
+        held = self.holders.get(column, ())
+        below = sum(1 for left in held for name, a in left if name == column and a > 0)
+        above = len(held) - below
+        return below * above - below - above
+
+
+def eliminate(
+    rows: Sequence[Row],
+    *,
+    spreads: Mapping[str, float] | None = None,
+    pinned: Collection[str] = (),
+    style: Style = "fill",
+    max_rows: int = 20_000,
+) -> Elimination:
+    """Order the columns of a system and close it, so that a walk in that order corrects any row.
+
+    Args:
+        rows: The system.
+        spreads: The scale of distances by column, in lattice units; a column with a large one is cheap to move.
+        pinned: Columns that never move: they come first, so that their levels only say whether they can stay.
+        style: One of `STYLES`.
+        max_rows: The most rows that elimination may hold at a time.
+
+    Returns:
+        Levels and derived columns.
+
+    Example:
+        >>> parts, whole = (("a", 1), ("b", 1), ("total", -1)), (("a", -1), ("b", -1), ("total", 1))
+        >>> result = eliminate([Row(parts, 0), Row(whole, 0), Row((("a", 1),), 3)], spreads={"total": 9.0})
+        >>> result.derived
+        (Derived(column='total', terms=(('a', 1), ('b', 1)), constant=0),)
+        >>> [(level.column, level.lower) for level in result.levels]
+        [('a', (Bound(coefficient=1, terms=(), constant=3),))]
+    """
+    spreads = spreads or {}
+    system = _System()
+    derived: list[Derived] = []
+    levels: list[Level] = []
+    columns = {column for row in rows for column, _ in row.terms}
+    try:
+        for row in rows:
+            system.add(dict(row.terms), row.bound)
+        _solve_equalities(system, derived, _pivot_preference(system, spreads, style), pinned)
+        waiting = columns - {item.column for item in derived}
+        limit = max(200, 2 * len(system.bounds))
+        while waiting:
+            movable = waiting.difference(pinned) or waiting
+            column = min(movable, key=_preference(system, spreads, style))
+            waiting.remove(column)
+            levels.append(_take(system, column, max_rows))
+            if len(system.bounds) > limit:
+                _drop_implied(system)
+                limit = max(limit, 2 * len(system.bounds))
+    except _Empty:
+        return Elimination((), (), empty=True)
+    except _TooMany:
+        return Elimination((), (), complete=False)
+    walk = tuple(level for level in reversed(levels) if level.lower or level.upper)
+    return Elimination(walk, tuple(reversed(derived)))
+
+
+def _preference(system: _System, spreads: Mapping[str, float], style: Style) -> Callable[[str], tuple[object, ...]]:
+    def key(column: str) -> tuple[object, ...]:
+        fill, spread = system.fill(column), spreads.get(column, 1.0)
+        if style == "fill":
+            return (fill, -spread, column)
+        free = max(fill, 0)  # the other styles choose among columns that add no row
+        if style == "leaves":
+            return (free, len(system.holders.get(column, ())), -spread, column)
+        return (free, -spread if style == "cheap" else spread, column)
+
+    return key
+
+
+def _mirror(left: Terms) -> Terms:
+    return tuple((column, -a) for column, a in left)
+
+
+def _take(system: _System, column: str, max_rows: int) -> Level:
+    """Eliminate one column: its level, with the combined rows left in the system."""
+    below, above = system.sides(column)
+    if len(system.bounds) + len(below) * len(above) > max_rows:
+        raise _TooMany
+    pairs = [(low, system.bounds[low], high, system.bounds[high]) for low in below for high in above]
+    lower = tuple(_bound(left, column, system.remove(left)) for left in below)
+    upper = tuple(_bound(left, column, system.remove(left)) for left in above)
+    for low, low_bound, high, high_bound in pairs:
+        low_terms, high_terms = dict(low), dict(high)
+        p, q = low_terms[column], -high_terms[column]
+        divisor = gcd(p, q)
+        p, q = p // divisor, q // divisor
+        combined = {name: q * a for name, a in low}
+        for name, a in high:
+            combined[name] = combined.get(name, 0) + p * a
+        system.add(combined, q * low_bound + p * high_bound)
+    gap = any(low.coefficient > 1 and high.coefficient > 1 for low in lower for high in upper)
+    return Level(column, lower, upper, gap)
+
+
+def _bound(left: Terms, column: str, bound: int) -> Bound:
+    """Solve ``left >= bound`` for a column."""
+    a = dict(left)[column]
+    sign = 1 if a > 0 else -1
+    return Bound(abs(a), tuple((name, -sign * b) for name, b in left if name != column), sign * bound)
+
+
+def _pivot_preference(
+    system: _System, spreads: Mapping[str, float], style: Style
+) -> Callable[[str], tuple[int, float, str]]:
+    """The pivot in fewest rows keeps the system sparse; between sparse pivots, each style has its own taste."""
+    few = 0 if style in ("fill", "leaves") else 4
+    sign = 1.0 if style == "dear" else -1.0
+
+    def key(column: str) -> tuple[int, float, str]:
+        return max(len(system.holders[column]), few), sign * spreads.get(column, 1.0), column
+
+    return key
+
+
+def _solve_equalities(
+    system: _System,
+    derived: list[Derived],
+    preference: Callable[[str], tuple[int, float, str]],
+    pinned: Collection[str],
+) -> None:
+    """Substitute a column with coefficient one out of each equality, in place."""
+    while (choice := _pivot(system, preference, pinned)) is not None:
+        left, column = choice
+        bound = system.remove(left)
+        system.remove(_mirror(left))
+        sign = dict(left)[column]
+        terms = tuple((name, -sign * a) for name, a in left if name != column)
+        derived.append(Derived(column, terms, sign * bound))
+        for holder in sorted(system.holders.get(column, ())):
+            old_bound = system.remove(holder)
+            changed = dict(holder)
+            factor = changed.pop(column)
+            for name, a in terms:
+                changed[name] = changed.get(name, 0) + factor * a
+            system.add(changed, old_bound - factor * sign * bound)
+
+
+def _pivot(
+    system: _System, preference: Callable[[str], tuple[int, float, str]], pinned: Collection[str]
+) -> tuple[Terms, str] | None:
+    """An equality that holds a column with coefficient one, and the preferred such column."""
+    equalities = (
+        left for left, bound in system.bounds.items() if left[0][1] > 0 and system.bounds.get(_mirror(left)) == -bound
+    )
+    pivots = [(preference(name), left, name) for left in equalities for name, a in left if abs(a) == 1]
+    allowed = [pivot for pivot in pivots if pivot[2] not in pinned]
+    return min(allowed)[1:] if allowed else None
+
+
+def _drop_implied(system: _System) -> None:
+    """Drop every row that the others are proved to imply, the widest first."""
+    for left in sorted(system.bounds, key=lambda terms: (-len(terms), terms)):
+        row = Row(left, system.bounds[left])
+        others = [Row(other, bound) for other, bound in system.bounds.items() if other != left]
+        if implies(others, row):
+            system.remove(left)
