@@ -98,7 +98,6 @@ def _counterpart(original: Any, path: str) -> nn.Module:
         if isinstance(network := getattr(original, name, None), nn.Module):
             setattr(layer, name, network)
     _adopt(layer, original)
-    layer.training = original.training
     layer.register_forward_pre_hook(partial(_take_edge_index, names=names), with_kwargs=True)
     return layer
 
@@ -107,6 +106,7 @@ def _adopt(layer: nn.Module, original: nn.Module) -> None:
     """Give ``layer`` the very parameters of ``original``: what is tied, frozen or on a device stays so."""
     for path, module in layer.named_modules(remove_duplicate=False):
         theirs = original.get_submodule(path)
+        module.training = theirs.training
         for name in [*module._parameters, *module._buffers]:
             value = getattr(theirs, name, None)
             if name in module._parameters:

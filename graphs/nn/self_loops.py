@@ -1,4 +1,4 @@
-"""One loop per node, as attention and convolution with normalisation want it: made once per pattern, not per layer."""
+"""One loop per node, as attention and normalised convolution want it: made once per pattern, not per layer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from torch import Tensor
 
 from graftable.errors import ConfigError
 from graftable.graphs.ops import Adjacency, segment_reduce
+from graftable.graphs.ops.adjacency import index_dtype
 
-__all__ = ["FILLS", "SelfLoops", "with_self_loops"]
+from .patterns import incidence
+
+__all__ = ["FILLS", "SelfLoops", "check_fill", "with_self_loops"]
 
 #: How the features of a new loop may be made from those of the other edges into its node.
 FILLS = ("sum", "add", "mean", "max", "min")
@@ -21,23 +24,18 @@ class SelfLoops:
     """A pattern without its loops, plus one loop for each node.
 
     Attributes:
-        adjacency: The new pattern; the loop of node ``i`` is the last slot of row ``i``.
-        kept: ``(kept,)``, the old slots that join two different nodes, in order.
-        segments: Which of ``kept`` enter each destination.
+        adjacency: The new pattern; the loop of a node is the last edge into it, and the last out of it.
+        others: The pattern without any loops.
+        kept: ``(kept,)``, the old slots that join two different nodes, in order; None if all do.
         order: ``(kept + nodes,)``, for each new slot an old one, or ``old edges + i`` for the loop of node ``i``.
-        own: The same, but a node that had a loop keeps it (the last, if it had several); ``order`` if none had.
+        own: The same, but a node that had a loop keeps it (the last, if it had several).
     """
 
     adjacency: Adjacency
-    kept: Tensor
-    segments: Adjacency
+    others: Adjacency
+    kept: Tensor | None
     order: Tensor
     own: Tensor
-
-    @property
-    def num_loops(self) -> int:
-        """One for each node; between two kinds of node, as many as the smaller has."""
-        return min(self.adjacency.num_dst, self.adjacency.num_src)
 
     def fill(self, values: Tensor, fill_value: float | Tensor | str, keep_own: bool = False) -> Tensor:
         """Bring edge values to the new slots.
@@ -45,22 +43,25 @@ class SelfLoops:
         Args:
             values: One value or vector per old slot.
             fill_value: What a new loop gets: a number, a vector, or one of ``"mean"``, ``"sum"``, ``"max"``, ``"min"``
-                over the edges of ``kept`` that enter its node.
+                over the other edges that enter its node.
             keep_own: A node that had a loop keeps the value of that.
         """
+        num_loops = self.adjacency.num_edges - self.others.num_edges
         if isinstance(fill_value, str):
             reduce = "sum" if fill_value == "add" else fill_value
-            loops = segment_reduce(self.segments, values.index_select(0, self.kept), reduce)[: self.num_loops]
+            entering = values if self.kept is None else values.index_select(0, self.kept)
+            loops = segment_reduce(incidence(self.others), entering, reduce)[:num_loops]
         else:
             value = torch.as_tensor(fill_value, dtype=values.dtype, device=values.device)
-            loops = value.expand(self.num_loops, *values.shape[1:])
+            loops = value.expand(num_loops, *values.shape[1:])
         return torch.cat([values, loops]).index_select(0, self.own if keep_own else self.order)
 
 
 def with_self_loops(adjacency: Adjacency) -> SelfLoops:
     """Drop the loops that are there and give each node one.
 
-    The result is kept by ``adjacency``: the layers of a network that share a batch share it.
+    Between two kinds of node, source ``i`` and destination ``i`` count as one node. The result is kept by
+    ``adjacency``: the layers of a network that share a batch share it.
 
     Example:
         >>> loops = with_self_loops(Adjacency.from_edge_index(torch.tensor([[1, 1], [0, 1]]), num_nodes=2))
@@ -83,28 +84,65 @@ def check_fill(fill_value: float | Tensor | str) -> None:
 
 
 def _build(old: Adjacency) -> SelfLoops:
-    nodes = torch.arange(min(old.num_dst, old.num_src), device=old.device)
-    row, col = old.row.long(), old.col.long()
-    joins_two = row != col
-    kept = joins_two.nonzero().squeeze(1)
-    kept_before = torch.cat([kept.new_zeros(1), joins_two.cumsum(0)])
-    kept_ptr = kept_before[old.rowptr.long()]
-    # each earlier row has grown by its loop; rows past the last node have none
-    loops_before = torch.arange(old.num_dst + 1, device=old.device).clamp_(max=len(nodes))
-    ptr = kept_ptr + loops_before
-    order = kept.new_empty(len(kept) + len(nodes))
-    order[torch.arange(len(kept), device=old.device) + loops_before[row[kept]]] = kept
-    order[ptr[1:][: len(nodes)] - 1] = old.num_edges + nodes
-    adjacency = Adjacency.from_ptr(ptr, torch.cat([col, nodes])[order], num_src=old.num_src)
-    return SelfLoops(adjacency, kept, Adjacency.from_ptr(kept_ptr), order, _with_own(old, joins_two, order))
+    joins_two = old.row != old.col
+    if bool(joins_two.all()):
+        adjacency, order = _add_loops(old)
+        return SelfLoops(adjacency, old, None, order, order)
+    kept = joins_two.nonzero().squeeze(1).to(old.col.dtype)
+    others = _select(old, joins_two, kept)
+    adjacency, order = _add_loops(others)
+    # beyond the kept edges, whose numbers are those of their old slots, stand the loops
+    num_loops = adjacency.num_edges - others.num_edges
+    new_loops = torch.arange(old.num_edges, old.num_edges + num_loops, device=old.device, dtype=order.dtype)
+    own_loops = _last_loops(old, joins_two, new_loops)
+    order, own = (torch.cat([kept, loops]).index_select(0, order) for loops in (new_loops, own_loops))
+    return SelfLoops(adjacency, others, kept, order, own)
 
 
-def _with_own(old: Adjacency, joins_two: Tensor, order: Tensor) -> Tensor:
+def _select(old: Adjacency, chosen: Tensor, kept: Tensor) -> Adjacency:
+    """The edges where ``chosen``, in order: nothing need be sorted again."""
+    dtype = old.col.dtype
+    before = torch.cat([kept.new_zeros(1), chosen.cumsum(0, dtype=dtype)])  # how many of them, before each slot
+    slot_t = old.slot_t[chosen.index_select(0, old.slot_t)]
+    before_t = torch.cat([kept.new_zeros(1), chosen.index_select(0, old.slot_t).cumsum(0, dtype=dtype)])
+    row, col = old.row.index_select(0, kept), old.col.index_select(0, kept)
+    return Adjacency(
+        before.index_select(0, old.rowptr),
+        col,
+        row,
+        before_t.index_select(0, old.rowptr_t),
+        old.row.index_select(0, slot_t),
+        before.index_select(0, slot_t),
+    )
+
+
+def _add_loops(old: Adjacency) -> tuple[Adjacency, Tensor]:
+    """The pattern with a loop at the end of each row, and the old slot of each new one, loops counted on."""
+    num_loops = min(old.num_dst, old.num_src)
+    dtype = index_dtype(old.num_dst, old.num_src, old.num_edges + num_loops)
+    nodes = torch.arange(num_loops, device=old.device, dtype=dtype)
+
+    def longer(ptr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pointers, rows and old entries of rows that each end with one more."""
+        rows = torch.arange(len(ptr), device=ptr.device, dtype=dtype)
+        ptr = ptr.to(dtype) + rows.clamp(max=num_loops)
+        total = old.num_edges + num_loops
+        row = torch.repeat_interleave(rows[:-1], ptr.diff(), output_size=total)
+        entry = torch.arange(total, device=ptr.device, dtype=dtype) - row.clamp(max=num_loops)
+        entry[(ptr[1 : num_loops + 1] - 1).long()] = old.num_edges + nodes
+        return ptr, row, entry
+
+    rowptr, row, order = longer(old.rowptr)
+    rowptr_t, _, order_t = longer(old.rowptr_t)
+    col, col_t = (torch.cat([part.to(dtype), nodes]) for part in (old.col, old.col_t))
+    slot_t = torch.cat([old.slot_t + old.col_t.clamp(max=num_loops), rowptr[1 : num_loops + 1] - 1])
+    col, col_t, slot_t = col.index_select(0, order), col_t.index_select(0, order_t), slot_t.index_select(0, order_t)
+    return Adjacency(rowptr, col, row, rowptr_t, col_t, slot_t), order
+
+
+def _last_loops(old: Adjacency, joins_two: Tensor, default: Tensor) -> Tensor:
+    """The last loop of each node that has one, else ``default``."""
     loops = (~joins_two).nonzero().squeeze(1)
-    if len(loops) == 0:
-        return order
-    nodes = min(old.num_dst, old.num_src)
-    source = torch.arange(old.num_edges + nodes, device=old.device)
     # slots rise within a row, so the largest is the last that the caller gave
-    source[old.num_edges :].scatter_reduce_(0, old.row[loops].long(), loops, "amax", include_self=False)
-    return source[order]
+    last = default.long().scatter_reduce(0, old.row.index_select(0, loops).long(), loops, "amax", include_self=False)
+    return last.to(default.dtype)

@@ -200,33 +200,12 @@ def test_weights_drawn_anew_are_drawn_as_at_first(case):
             assert first.std() / 3 < second.std() < 3 * first.std(), parameter_name
 
 
-def test_the_self_loops_of_a_batch_are_made_once(graph):
-    adjacency = Adjacency.from_edge_index(*graph)
-    assert ours.with_self_loops(adjacency) is ours.with_self_loops(adjacency)
-    first, second = ours.GATConv(WIDTH, WIDTH), ours.GCNConv(WIDTH, WIDTH)
-    second(first(torch.randn(graph[1], WIDTH), adjacency), adjacency)
-    assert [key for key in adjacency._cache if "loops" in key] == ["self loops"]
-
-
 def test_a_normalisation_made_in_evaluation_serves_in_training(graph):
     adjacency, x = Adjacency.from_edge_index(*graph), torch.randn(graph[1], WIDTH)
     layer = ours.GCNConv(WIDTH, 9)
     with torch.inference_mode():
         layer(x, adjacency)
     layer(x, adjacency).sum().backward()
-
-
-def test_the_last_of_several_loops_keeps_its_weight():
-    adjacency = Adjacency.from_edge_index(torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0]]), 2)
-    loops = ours.with_self_loops(adjacency)
-    filled = loops.fill(adjacency.to_slots(torch.tensor([1.0, 2.0, 3.0, 4.0])), 9.0, keep_own=True)
-    assert dict(
-        zip(zip(loops.adjacency.row.tolist(), loops.adjacency.col.tolist(), strict=True), filled.tolist(), strict=True)
-    ) == {
-        (0, 1): 2.0,
-        (0, 0): 4.0,
-        (1, 1): 3.0,
-    }
 
 
 @pytest.mark.parametrize("name", ["GCNConv", "SAGEConv", "GATConv", "GATv2Conv", "TransformerConv"])
