@@ -93,7 +93,7 @@ def multi_aggregate(
         argmax[i] = slots.start + _first(values == largest[i], values)
         argmin[i] = slots.start + _first(values == smallest[i], values)
         if len(values) > 1:
-            std[i] = values.var(0, correction=0).clamp(min=eps).sqrt()
+            std[i] = (values - mean[i]).square().mean(0).clamp(min=eps).sqrt()
     nothing, no_slot = x.new_empty(0), adjacency.rowptr.new_empty(0)
     center = x.double().mean(0).nan_to_num(0.0, 0.0, 0.0).to(_statistics(x))
     return (
@@ -135,7 +135,7 @@ def multi_aggregate_backward(
             gradient += g_mean[i].double() / count
         if g_std is not None and count > 1:
             values = x.double()[sources]
-            variance = values.var(0, correction=0)
+            variance = (values - values.mean(0)).square().mean(0)
             shifted = g_std[i].double() * (values - values.mean(0)) / (count * variance.clamp(min=eps).sqrt())
             gradient += torch.where(variance > eps, shifted, 0.0)
         for g, arg in ((g_max, argmax), (g_min, argmin)):
