@@ -5,6 +5,7 @@ smallest step of their format. Plain texts go through Arrow a column at a time; 
 through Python integers.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -204,38 +205,59 @@ def units_per_day(date_format: str, decimals: int = 0) -> int:
 
 
 def parse_dates(texts: pa.Array, date_format: str, decimals: int = 0) -> LatticeCells:
-    """Read a column of dates or times as units since 1970-01-01 of the format's smallest step.
+    """Read a column of dates or times as units since 1970-01-01.
 
     Args:
         texts: Strings; null where the cell is null.
-        date_format: As `datetime.strptime` has it. ``%f``, if there, is last and follows a point.
-        decimals: Digits of ``%f``; longer fractions are kept, at a finer scale.
+        date_format: As `datetime.strptime` has it. ``%f``, if there, is last and follows a point. Where it is an ISO
+            format, texts may also be coarser or finer than it says; a finer text makes the scale finer.
+        decimals: Digits of ``%f``.
 
     Example:
         >>> cells = parse_dates(pa.array(["1970-01-02", "1969-12-31", "2011-13-01"]), "%Y-%m-%d")
         >>> cells.numbers.tolist(), cells.scale, cells.unreadable.tolist()
         ([1, -1, 0], 1, [False, False, True])
+        >>> parse_dates(pa.array(["1970-01-02T06:00"]), "%Y-%m-%d").scale
+        1440
     """
     texts = _contiguous(texts)
-    missing = _mask(pc.is_null(texts))
-    fractions = None
-    if date_format.endswith(".%f"):
-        # seconds and their fraction are read apart: strptime of Arrow has no %f
-        parts = pc.extract_regex(texts, r"^(?P<seconds>.*?)(?P<fraction>\.[0-9]{1,18})?$")
-        texts, date_format = pc.struct_field(parts, [0]), date_format.removesuffix(".%f")
-        fractions = parse_numbers(
-            pc.if_else(pc.equal(pc.struct_field(parts, [1]), ""), "0", pc.struct_field(parts, [1]))
-        )
+    units = units_per_day(date_format, decimals)
+    if "%f" not in date_format:
+        cells = _stamps(texts, date_format, units)
+        if not cells.unreadable.any() or not date_format.startswith("%Y-%m-%d"):
+            return cells
+    return _iso_times(texts, units)
+
+
+def _stamps(texts: pa.Array, date_format: str, units: int) -> LatticeCells:
+    """Dates of one format without fractions of a second."""
     stamps = pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
-    unreadable = _mask(pc.is_null(stamps)) & ~missing
+    missing = _mask(pc.is_null(texts))
     seconds = np.asarray(pc.fill_null(stamps.cast(pa.int64()), 0))
     none = np.zeros(len(texts), bool)
-    if fractions is None:
-        units = units_per_day(date_format)
-        return LatticeCells(seconds // (86400 // units), units, missing, none, unreadable)
-    fractions = fractions.at_scale(max(fractions.scale, 10**decimals))
-    whole = LatticeCells(seconds, 1, missing, none, unreadable).at_scale(fractions.scale)
-    return LatticeCells(whole.numbers + fractions.numbers, 86400 * fractions.scale, missing, none, unreadable)
+    return LatticeCells(seconds // (86400 // units), units, missing, none, _mask(pc.is_null(stamps)) & ~missing)
+
+
+_ISO = (
+    r"^(?P<day>\d{4}-\d\d-\d\d)"
+    r"(?:[T ](?P<clock>(?:[01]\d|2[0-3]):[0-5]\d)(?::(?P<second>[0-5]\d(?:\.\d{1,12})?))?)?$"
+)
+
+
+def _iso_times(texts: pa.Array, units: int) -> LatticeCells:
+    """ISO dates and times of any precision; date, clock and seconds are read apart, as Arrow's strptime has no %f."""
+    parts = pc.extract_regex(texts, _ISO)
+    day, clock, second = (pc.struct_field(parts, [field]) for field in range(3))
+    days = _stamps(day, "%Y-%m-%d", 1)
+    minutes = _stamps(pc.if_else(pc.equal(clock, ""), "00:00", clock), "%H:%M", 1440)
+    seconds = parse_numbers(pc.if_else(pc.equal(second, ""), "0", second))
+    minute = minutes.numbers % 1440  # a clock alone is read as a time of 1900-01-01
+    scale = math.lcm(units, 86400 * seconds.scale if seconds.numbers.any() else 1440 if minute.any() else 1)
+    of_day = minute * (scale // 1440) if minute.any() else 0
+    of_minute = seconds.numbers * (scale // (86400 * seconds.scale)) if seconds.numbers.any() else 0
+    missing = _mask(pc.is_null(texts))
+    numbers = np.where(days.usable, days.at_scale(scale).numbers + of_day + of_minute, 0)
+    return LatticeCells(numbers, scale, missing, days.infinite, days.missing & ~missing | days.unreadable)
 
 
 def format_dates(numbers: NDArray[Any], date_format: str, decimals: int = 0) -> list[str]:
