@@ -84,7 +84,7 @@ def _weighted(adjacency: Adjacency, x: Tensor, edge_weight: Tensor | None, mean:
         result = operators.spmm(adjacency, x, edge_weight, False, mean)
         return result
     flat: Tensor = operators.spmm(adjacency, x.flatten(1), edge_weight, False, mean)
-    return flat.view(-1, *x.shape[1:])
+    return flat.view(adjacency.num_dst, *x.shape[1:])
 
 
 def multi_aggregate(
@@ -134,7 +134,7 @@ def multi_aggregate(
     elif kinds:
         names = ("mean", "max", "min", "std")
         found |= zip(names, operators.multi_aggregate(adjacency, x, kinds, eps)[:4], strict=True)
-    return tuple(found[name].view(-1, *shape) for name in reduces)
+    return tuple(found[name].view(adjacency.num_dst, *shape) for name in reduces)
 
 
 def spmm_edge(
