@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from .feasibility import refutation
-from .normal_form import AllOf, Among, AnyOf, Formula, Lattice, Row, all_of, any_of
+from .normal_form import AllOf, Among, AnyOf, Formula, Lattice, Row, all_of
 
 __all__ = ["Region", "expand", "walk"]
 
@@ -53,9 +53,7 @@ class Region:
 
     def meet(self, formula: Formula) -> Region | None:
         """The part of the region where the formula holds, or None where the two are seen to exclude each other."""
-        part = Region(
-            self.lattice, dict(self.low), dict(self.high), dict(self.rows), dict(self.allowed), self.waiting
-        )
+        part = Region(self.lattice, dict(self.low), dict(self.high), dict(self.rows), dict(self.allowed), self.waiting)
         pending = [formula]
         while pending:
             item = pending.pop()
@@ -124,9 +122,10 @@ class Region:
                 return None
             region = met
 
-    def branches(self) -> list[Region]:
-        """The region split over the alternatives of its smallest choice."""
-        clause = min(self.waiting, key=lambda item: len(item.items))
+    def branches(self, clause: AnyOf | None = None) -> list[Region]:
+        """The region split over the alternatives of a waiting choice, by default the smallest."""
+        if clause is None:
+            clause = min(self.waiting, key=lambda item: len(item.items))
         rest = replace(self, waiting=tuple(item for item in self.waiting if item is not clause))
         parts = (rest.meet(item) for item in clause.items)
         return [whole for part in parts if part is not None and (whole := part.settled()) is not None]
@@ -135,7 +134,9 @@ class Region:
         """Whether this region is seen to lie inside another."""
         return (
             all((bound := self.low.get(column)) is not None and bound >= least for column, least in other.low.items())
-            and all((bound := self.high.get(column)) is not None and bound <= most for column, most in other.high.items())
+            and all(
+                (bound := self.high.get(column)) is not None and bound <= most for column, most in other.high.items()
+            )
             and all(column in self.allowed and self.allowed[column] <= kept for column, kept in other.allowed.items())
             and all(self._row_verdict(terms, bound) is True for terms, bound in other.rows.items())
         )

@@ -19,7 +19,7 @@ from typing import Literal
 from .feasibility import implies
 from .normal_form import Row
 
-__all__ = ["Bound", "Derived", "Elimination", "Level", "Style", "eliminate"]
+__all__ = ["Bound", "Derived", "Elimination", "Level", "Style", "eliminate", "limits_of"]
 
 Terms = tuple[tuple[str, int], ...]
 Style = Literal["fill", "leaves", "cheap", "dear"]
@@ -85,11 +85,11 @@ class Elimination:
         return any(level.gap for level in self.levels)
 
 
-class _Empty(Exception):  # noqa: N818
+class _Empty(Exception):
     pass
 
 
-class _TooMany(Exception):  # noqa: N818
+class _TooMany(Exception):
     pass
 
 
@@ -193,6 +193,17 @@ def eliminate(
         return Elimination((), (), complete=False)
     walk = tuple(level for level in reversed(levels) if level.lower or level.upper)
     return Elimination(walk, tuple(reversed(derived)))
+
+
+def limits_of(rows: Sequence[Row]) -> dict[str, Level]:
+    """For each column of a system, its bounds over all the other columns."""
+    sides: dict[str, tuple[list[Bound], list[Bound]]] = {}
+    for row in rows:
+        for column, a in row.terms:
+            sign = 1 if a > 0 else -1
+            terms = tuple((name, -sign * b) for name, b in row.terms if name != column)
+            sides.setdefault(column, ([], []))[a < 0].append(Bound(abs(a), terms, sign * row.bound))
+    return {column: Level(column, tuple(low), tuple(high), False) for column, (low, high) in sides.items()}
 
 
 def _preference(system: _System, spreads: Mapping[str, float], style: Style) -> Callable[[str], tuple[object, ...]]:

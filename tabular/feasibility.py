@@ -26,7 +26,7 @@ __all__ = ["Undecided", "find_point", "implies", "minimal_conflict", "refutation
 _FAR = 2.0**62
 
 
-class Undecided(Exception):  # noqa: N818, it is an answer rather than a failure
+class Undecided(Exception):
     """Neither a point nor a proof that there is none was found within the given effort."""
 
 

@@ -1,0 +1,146 @@
+"""Many rows at once: columns of lattice integers, and exact sums over them.
+
+Sums run in int64 while the magnitudes say that they cannot overflow. At the first sum that could, the whole batch turns
+into Python integers, which are slower and have no limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .elimination import Bound
+from .lattice import SAFE, largest
+from .normal_form import AllOf, Among, AnyOf, Formula, Row
+
+__all__ = ["Batch", "Integers", "Mask"]
+
+Integers = NDArray[Any]
+"""int64, or Python integers in an object array."""
+Mask = NDArray[np.bool_]
+
+
+class Batch:
+    """Some rows, by column.
+
+    Args:
+        numbers: Lattice integers by column.
+        codes: Category codes by column: the place in the program's list, -1 for a text that it does not list.
+        categories: The program's lists.
+        size: The number of rows.
+
+    Example:
+        >>> batch = Batch({"x": np.array([1, 5])}, {"kind": np.array([0, -1])}, {"kind": ("a", "b")}, 2)
+        >>> batch.holds(Row((("x", 2),), 4)), batch.holds(Among("kind", frozenset({"b", None})))
+        (array([False,  True]), array([False,  True]))
+        >>> Batch({"x": np.array([1 << 61])}, {}, {}, 1).total((("x", 8),), 1)
+        array([18446744073709551617], dtype=object)
+    """
+
+    def __init__(
+        self,
+        numbers: Mapping[str, Integers],
+        codes: Mapping[str, NDArray[np.int64]],
+        categories: Mapping[str, Sequence[str]],
+        size: int,
+    ) -> None:
+        self.numbers = dict(numbers)
+        self.codes = dict(codes)
+        self.categories = categories
+        self.size = size
+        self._peaks: dict[str, int] = {}
+        if self._wide:
+            peaks = [self._peak(column) for column in self.numbers]
+            narrow = max(peaks, default=0) < SAFE
+            self.numbers = {
+                column: values.astype(np.int64 if narrow else object) for column, values in self.numbers.items()
+            }
+
+    def take(self, rows: NDArray[np.intp]) -> Batch:
+        """Copies of some rows."""
+        numbers = {column: values[rows] for column, values in self.numbers.items()}
+        codes = {column: values[rows] for column, values in self.codes.items()}
+        size = len(rows)
+        part = Batch(numbers, codes, self.categories, size)
+        part._peaks = dict(self._peaks)  # still bounds, if loose ones
+        return part
+
+    def set(self, column: str, values: Integers) -> None:
+        """Replace a column of numbers."""
+        self.numbers[column] = values
+        self._peaks.pop(column, None)
+
+    def total(self, terms: Sequence[tuple[str, int]], constant: int) -> Integers:
+        """``constant + sum of coefficient * column``, exact."""
+        reach = abs(constant)
+        for column, a in terms:
+            reach += abs(a) * self._peak(column)
+        if reach >= SAFE and not self._wide:
+            self._widen()
+        if not terms:
+            return np.full(self.size, constant, object if self._wide else np.int64)
+        result: Integers | None = None
+        for column, a in terms:
+            values = self.numbers[column]
+            if result is None:
+                result = values + constant if a == 1 else constant - values if a == -1 else a * values + constant
+            elif a == 1:
+                result += values
+            elif a == -1:
+                result -= values
+            else:
+                result += a * values
+        assert result is not None
+        return result
+
+    def tightest(self, bounds: Sequence[Bound], *, lower: bool) -> Integers:
+        """The largest lower bound per row, rounded up, or the smallest upper bound, rounded down."""
+        tightest: Integers | None = None
+        for bound in bounds:
+            value = self.total(bound.terms, bound.constant)
+            if bound.coefficient > 1:
+                value = -(-value // bound.coefficient) if lower else value // bound.coefficient
+            if tightest is None:
+                tightest = value
+            else:
+                tightest = np.maximum(tightest, value) if lower else np.minimum(tightest, value)
+        assert tightest is not None
+        return tightest
+
+    def holds(self, formula: Formula) -> Mask:
+        """Which rows obey a formula."""
+        match formula:
+            case bool():
+                return np.full(self.size, formula)
+            case Row(terms, bound):
+                return np.asarray(self.total(terms, -bound) >= 0, dtype=bool)
+            case Among(column, values):
+                return self.among(column, values)
+            case AllOf(items) | AnyOf(items):
+                union = isinstance(formula, AnyOf)
+                result = np.full(self.size, not union)
+                for item in items:
+                    (np.logical_or if union else np.logical_and)(result, self.holds(item), out=result)
+                return result
+        raise TypeError(f"not a formula: {formula!r}")
+
+    def among(self, column: str, values: frozenset[str | None] | Sequence[str | None]) -> Mask:
+        """Which rows have one of these categories; an unlisted text is ``None``."""
+        # the code of an unlisted text is -1, which indexes the last place
+        allowed = np.array([value in values for value in (*self.categories[column], None)])
+        return np.asarray(allowed[self.codes[column]])
+
+    @property
+    def _wide(self) -> bool:
+        return any(values.dtype == object for values in self.numbers.values())
+
+    def _widen(self) -> None:
+        self.numbers = {column: values.astype(object) for column, values in self.numbers.items()}
+
+    def _peak(self, column: str) -> int:
+        if column not in self._peaks:
+            self._peaks[column] = largest(self.numbers[column])
+        return self._peaks[column]

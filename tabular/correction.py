@@ -1,0 +1,256 @@
+"""Move rows to where the rules hold, exactly and not far.
+
+Only the rows that break a component are touched, and only in its columns. Each cell of the component proposes a
+correction: categories that it forbids flip to its most frequent one at a cost of 1, then a walk clamps column after
+column, in a few orders, and a polish takes every moved column back as far as the rows allow. The cheapest proposal wins,
+where the cost is the sum of moves in units of the columns' spreads. Everything is in integers, and a proposal counts only
+if the rows of its cell were evaluated on it. What no walk solves is searched row by row (see `graftable.tabular.search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import Batch, Integers, Mask
+from .lattice import SAFE, largest
+from .normal_form import Row
+from .program import Cell, Component, Program
+from .search import Found, nearest
+from .walks import move_back, move_cost, obeys, walk
+
+__all__ = ["NOWHERE", "SEARCHED", "UNTOUCHED", "Correction", "correct"]
+
+UNTOUCHED, SEARCHED, NOWHERE = -1, -2, -3
+"""Entries of `Correction.cells` that are no cell: the row obeyed; the row search moved it; it stays as it was."""
+
+_CHUNK = 1 << 14
+_POLISHES = 2
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What `correct` did.
+
+    Attributes:
+        numbers: Corrected lattice integers, by column of the rules; int64 where they fit.
+        codes: Corrected category codes.
+        cost: Per row, the sum of moves over spreads, and 1 per flipped category.
+        solved: Rows that obey all rules now; the others are as they were.
+        cells: Per component and row, the cell that the row was moved into, or `UNTOUCHED`, `SEARCHED`, `NOWHERE`.
+    """
+
+    numbers: dict[str, Integers]
+    codes: dict[str, NDArray[np.int64]]
+    cost: NDArray[np.float64]
+    solved: Mask
+    cells: NDArray[np.int32]
+
+    @property
+    def moved(self) -> Mask:
+        """Rows that were changed."""
+        return ((self.cells >= 0) | (self.cells == SEARCHED)).any(axis=0)
+
+
+def correct(
+    program: Program,
+    numbers: Mapping[str, Integers],
+    codes: Mapping[str, NDArray[np.int64]] | None = None,
+    *,
+    search: bool = True,
+) -> Correction:
+    """Correct a batch of rows.
+
+    Args:
+        program: The compiled rules, with scales, spreads and pinned columns. The rows' null columns must be its
+            ``nulls``.
+        numbers: Lattice integers by column; at least the columns of the program. int64 or object arrays of Python
+            integers.
+        codes: Category codes by column: the place in ``program.categories``, -1 for a text that is not there.
+        search: Search the rows that no walk solves one by one, which is exact and slow; else they stay unsolved.
+
+    Returns:
+        The corrected columns, and what happened to each row.
+
+    Example:
+        >>> from graftable.tabular.elimination import eliminate
+        >>> rows = (Row((("high", 1), ("low", -1)), 1),)
+        >>> result = eliminate(rows)
+        >>> cell = Cell(rows, (), result.levels, result.derived)
+        >>> component = Component(("high", "low"), (), rows[0], (cell,), ("high > low",))
+        >>> program = Program((component,), {"high": 1, "low": 1}, {"high": 1.0, "low": 1.0})
+        >>> correct(program, {"high": np.array([5, 2]), "low": np.array([3, 7])}).numbers
+        {'high': array([5, 8]), 'low': array([3, 7])}
+    """
+    codes_of = codes or {}
+    whole = _Table(
+        {c: numbers[c].copy() for c in program.columns}, {c: codes_of[c].copy() for c in program.categorical}
+    )
+    size = len(next(iter((*numbers.values(), *codes_of.values())), ()))
+    cost = np.zeros(size)
+    cells = np.full((len(program.components), size), UNTOUCHED, np.int32)
+    for index, component in enumerate(program.components):
+        for start in range(0, size, _CHUNK):
+            chunk = whole.batch(component, program.categories, start, min(start + _CHUNK, size))
+            broken = np.flatnonzero(~chunk.holds(component.formula))
+            if len(broken):
+                best = _Best(chunk.take(broken))
+                _propose_all(program, index, best)
+                if search:
+                    _search_all(program, component, best)
+                best.verify(component)
+                cells[index, start + broken] = best.cell
+                cost[start + broken] += np.where(best.cell == NOWHERE, 0.0, best.cost)
+                whole.put(start + broken, best.batch)
+    return Correction(whole.numbers, whole.codes, cost, (cells != NOWHERE).all(axis=0), cells)
+
+
+@dataclass
+class _Table:
+    """All rows of the call, each column in its own dtype."""
+
+    numbers: dict[str, Integers]
+    codes: dict[str, NDArray[np.int64]]
+
+    def batch(self, component: Component, categories: Mapping[str, Sequence[str]], start: int, stop: int) -> Batch:
+        numbers = {column: self.numbers[column][start:stop] for column in component.columns}
+        codes = {column: self.codes[column][start:stop] for column in component.categorical}
+        return Batch(numbers, codes, categories, stop - start)
+
+    def put(self, rows: NDArray[np.intp], batch: Batch) -> None:
+        for column, values in batch.numbers.items():
+            if self.numbers[column].dtype != object and values.dtype == object:
+                if largest(values) < SAFE:
+                    values = values.astype(np.int64)
+                else:
+                    self.numbers[column] = self.numbers[column].astype(object)
+            self.numbers[column][rows] = values
+        for column, code in batch.codes.items():
+            self.codes[column][rows] = code
+
+
+class _Best:
+    """The cheapest proposal so far for each of some broken rows."""
+
+    def __init__(self, original: Batch) -> None:
+        self.original = original
+        self.batch = original.take(np.arange(original.size))
+        self.cost = np.full(original.size, np.inf)
+        self.cell = np.full(original.size, NOWHERE, np.int32)
+
+    def accept(self, rows: NDArray[np.intp], proposal: Batch, cost: NDArray[np.float64], cell: int) -> None:
+        """Keep a proposal for these rows where it is cheaper."""
+        better = np.flatnonzero(cost < self.cost[rows] - 1e-12)
+        if not len(better):
+            return
+        rows, chosen = rows[better], proposal.take(better)
+        self.cost[rows], self.cell[rows] = cost[better], cell
+        for column, values in chosen.numbers.items():
+            mine = self.batch.numbers[column]
+            if values.dtype == object and mine.dtype != object:
+                mine = mine.astype(object)
+            mine[rows] = values
+            self.batch.set(column, mine)
+        for column, code in chosen.codes.items():
+            self.batch.codes[column][rows] = code
+
+    def verify(self, component: Component) -> None:
+        """Put back every row on which the rules themselves do not hold."""
+        wrong = np.flatnonzero(~self.batch.holds(component.formula))
+        if len(wrong):
+            self.cost[wrong] = np.inf
+            for column, values in self.original.numbers.items():
+                self.batch.numbers[column][wrong] = values[wrong]
+            for column, code in self.original.codes.items():
+                self.batch.codes[column][wrong] = code[wrong]
+            self.cell[wrong] = NOWHERE
+
+
+def _propose_all(program: Program, index: int, best: _Best) -> None:
+    """Try the cells from the nearest on, each on the rows for which it can still be the cheapest."""
+    cells = program.components[index].cells
+    least = _least_costs(program, cells, best.original)
+    for place in sorted(range(len(cells)), key=lambda i: float(least[i].mean())):
+        rows = np.flatnonzero(least[place] < best.cost - 1e-12)
+        if not len(rows):
+            continue
+        original = best.original.take(rows)
+        flipped, flips = _flip(program, cells[place], original)
+        for levels, derived in program.walks(index, place):
+            proposal = flipped.take(np.arange(flipped.size))
+            walk(proposal, levels, derived, program.pinned)
+            met = obeys(proposal, cells[place].rows)
+            columns = [item.column for item in (*levels, *derived) if item.column not in program.pinned]
+            for _ in range(_POLISHES):
+                move_back(proposal, original, program.limits(index, place), columns)
+            cost = flips + move_cost(proposal, original, program.spreads)
+            best.accept(rows, proposal, np.where(met, cost, np.inf), place)
+
+
+def _flip(program: Program, cell: Cell, batch: Batch) -> tuple[Batch, NDArray[np.float64]]:
+    """The batch with forbidden categories replaced by the most frequent allowed ones, and the number of flips."""
+    flips = np.zeros(batch.size)
+    flipped = batch.take(np.arange(batch.size))
+    for column, allowed in cell.categories:
+        forbidden = ~batch.among(column, allowed)
+        if column in program.pinned or allowed[0] is None:  # nothing that it could flip to
+            flips[forbidden] = np.inf
+        else:
+            flips += forbidden
+            flipped.codes[column][forbidden] = program.categories[column].index(allowed[0])
+    return flipped, flips
+
+
+def _least_costs(program: Program, cells: Sequence[Cell], batch: Batch) -> list[NDArray[np.float64]]:
+    """For each cell a lower bound of the cost of every row: its flips and the distances to its intervals."""
+
+    @cache
+    def distance(row: Row) -> NDArray[np.float64]:
+        ((column, a),) = row.terms
+        short = np.maximum(row.bound - batch.total(row.terms, 0), 0)
+        return np.asarray(short.astype(np.float64) / (abs(a) * program.spreads.get(column, 1.0)))
+
+    @cache
+    def flips(column: str, allowed: tuple[str | None, ...]) -> NDArray[np.float64]:
+        forbidden = ~batch.among(column, allowed)
+        return np.where(forbidden, np.inf if column in program.pinned else 1.0, 0.0)
+
+    costs = []
+    for cell in cells:
+        cost = np.zeros(batch.size)
+        for column, allowed in cell.categories:
+            cost += flips(column, allowed)
+        for row in cell.rows:
+            if len(row.terms) == 1:
+                cost += distance(row)
+        costs.append(cost)
+    return costs
+
+
+def _search_all(program: Program, component: Component, best: _Best) -> None:
+    """Search, once per distinct row, the rows without a proposal, and all of them if cells are missing."""
+    rows = np.arange(best.original.size) if not component.complete else np.flatnonzero(np.isinf(best.cost))
+    known: dict[tuple[int, ...], Found | None] = {}
+    for row in rows.tolist():
+        numbers = {column: int(values[row]) for column, values in best.original.numbers.items()}
+        codes = {column: int(code[row]) for column, code in best.original.codes.items()}
+        key = (*numbers.values(), *codes.values())
+        if key not in known:
+            texts = {column: (*program.categories[column], None)[code] for column, code in codes.items()}
+            known[key] = nearest(program, component, numbers, texts, cutoff=float(best.cost[row]))
+        found = known[key]
+        if found is not None:
+            best.accept(np.array([row]), _as_batch(found, program), np.array([found.cost]), SEARCHED)
+
+
+def _as_batch(found: Found, program: Program) -> Batch:
+    numbers = {column: np.array([value], object) for column, value in found.numbers.items()}
+    codes = {
+        column: np.array([-1 if text is None else program.categories[column].index(text)])
+        for column, text in found.texts.items()
+    }
+    return Batch(numbers, codes, program.categories, 1)

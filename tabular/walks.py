@@ -1,0 +1,94 @@
+"""Walks over many rows: the correction of a cell, the way back that is left after it, and what the move costs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import Batch, Integers, Mask
+from .elimination import Derived, Level
+from .normal_form import Row
+
+__all__ = ["clamp", "move_back", "move_cost", "obeys", "walk"]
+
+
+def walk(batch: Batch, levels: Sequence[Level], derived: Sequence[Derived], pinned: Collection[str] = ()) -> None:
+    """Clamp column after column, then compute the derived ones, in place.
+
+    Where a level has no integer between its bounds the upper one counts; the row then fails the check of its cell.
+
+    Example:
+        >>> batch = Batch({"x": np.array([5, 5]), "y": np.array([0, 9])}, {}, {}, 2)
+        >>> walk(batch, [Level("y", (Bound(2, (("x", 1),), 0),), (), False)], [])
+        >>> batch.numbers["y"]
+        array([3, 9])
+    """
+    for level in levels:
+        if level.column not in pinned:
+            clamp(batch, level)
+    for item in derived:
+        batch.set(item.column, batch.total(item.terms, item.constant))
+
+
+def clamp(batch: Batch, level: Level) -> None:
+    """Bring one column between its bounds, in place."""
+    low = batch.tightest(level.lower, lower=True) if level.lower else None
+    high = batch.tightest(level.upper, lower=False) if level.upper else None
+    values = batch.numbers[level.column]
+    batch.set(level.column, _between(values, low, high))
+
+
+def move_back(batch: Batch, original: Batch, limits: Mapping[str, Level], columns: Sequence[str]) -> None:
+    """Take moved columns back towards where they were, one after the other, as far as the rows allow, in place.
+
+    Args:
+        batch: Rows that obey a system; the others are left as they are.
+        original: The same rows before they were moved.
+        limits: The bounds of `elimination.limits_of` that system.
+        columns: The columns to move, in this order.
+    """
+    for column in columns:
+        level = limits.get(column)
+        if level is None:
+            continue
+        moved = np.flatnonzero(batch.numbers[column] != original.numbers[column])
+        if not len(moved):
+            continue
+        part = batch.take(moved) if len(moved) < batch.size else batch
+        values, goal = part.numbers[column], original.numbers[column][moved]
+        low = part.tightest(level.lower, lower=True) if level.lower else None
+        high = part.tightest(level.upper, lower=False) if level.upper else None
+        nearer = _between(goal, low, high)
+        if low is not None:
+            nearer = np.where(values < low, values, nearer)
+        if high is not None:
+            nearer = np.where(values > high, values, nearer)
+        result = batch.numbers[column].astype(nearer.dtype) if nearer.dtype == object else batch.numbers[column].copy()
+        result[moved] = nearer
+        batch.set(column, result)
+
+
+def obeys(batch: Batch, rows: Sequence[Row]) -> Mask:
+    """Which rows of a batch obey a system."""
+    result = np.ones(batch.size, bool)
+    for row in rows:
+        result &= batch.holds(row)
+    return result
+
+
+def move_cost(batch: Batch, original: Batch, spreads: Mapping[str, float]) -> NDArray[np.float64]:
+    """The sum over columns of the distance moved, in units of the columns' spreads."""
+    cost = np.zeros(batch.size)
+    for column, values in batch.numbers.items():
+        before = original.numbers[column]
+        if values is not before:
+            cost += np.abs(values - before).astype(np.float64) / spreads.get(column, 1.0)
+    return cost
+
+
+def _between(values: Integers, low: Integers | None, high: Integers | None) -> Integers:
+    if low is not None:
+        values = np.maximum(values, low)
+    return values if high is None else np.minimum(values, high)
