@@ -232,7 +232,8 @@ def multi_aggregate_backward(
 ) -> Tensor:
     """Gradient to x by one pass over the transpose; the contract of every backend."""
     like = next(each for each in (g_mean, g_max, g_min, g_std, x) if each is not None)
-    base, tilt = _linear_parts(adjacency, g_mean, g_std, mean, std, center, eps)
+    parts = _linear_parts(adjacency, g_mean, g_std, mean, std, center, eps)
+    base, tilt = (None if part is None else part.contiguous() for part in parts)  # arithmetic keeps odd strides
     gx = like.new_empty(adjacency.num_src, like.shape[1])
     rows, tile = rows_of(adjacency, True), row_tile(like.shape[1], like.dtype, rows_of(adjacency, True))
     g_max, g_min = (None if g is None else g.contiguous() for g in (g_max, g_min))

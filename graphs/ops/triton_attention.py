@@ -247,7 +247,7 @@ def graph_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients to q, k, v and bias; the contract of every backend."""
     heads = q.shape[1]
-    delta = (g.to(lse.dtype) * o).sum(-1)
+    delta = (g.to(lse.dtype) * o).sum(-1).contiguous()  # arithmetic keeps odd strides
     gq, gk, gv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
     gbias = None if bias is None else bias.new_empty(bias.shape)
     inputs = (g, q, k, v, bias, lse.contiguous(), delta, seed)

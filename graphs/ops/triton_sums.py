@@ -147,9 +147,9 @@ def with_heads(x: Tensor) -> Tensor:
 def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: bool, mean: bool) -> Tensor:
     """Weighted sum of neighbours; the contract of every backend."""
     rows = rows_of(adjacency, transposed)
+    mode = "none" if weight is None else "edge" if weight.dim() == 1 else "head"
     if weight is not None and weight.dim() == 1:
-        weight = weight.unsqueeze(1)
-    mode = "none" if weight is None else "edge" if x.dim() == 2 else "head"
+        weight = weight.unsqueeze(1)  # one factor for all columns
     out = x.new_empty((len(rows), *x.shape[1:]))
     scale, scaled = None, "none"
     if mean:  # by the in-degree of the destination, which is what the transpose reads

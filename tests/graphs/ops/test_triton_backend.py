@@ -206,6 +206,7 @@ def test_strides_change_nothing(how):
     agree(*both("graph_attention_backward", pattern, g, q, x, v, weight, *wanted, 1.0, 0.0, None))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy at 0 * inf
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_a_number_that_is_not_finite_reaches_the_rows_that_read_it_and_no_other(value):
     pattern, x = hub_pattern(), draw(7, 3, dtype=torch.float32)
