@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from graftable.files import write_text
@@ -12,8 +13,10 @@ RESULTS = Path(__file__).parent / "results"
 #: The default of ``--data``: holds ``bench/*.npz`` (sets of real graphs) and ``peers/*.npz`` (samples of other models).
 GRAPH_SETS = Path(os.environ.get("GRAFTABLE_DATA", "../shared/data/graphs"))
 
+PACKAGES = ("graftable", "torch", "numpy")
 
-def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", **more):
+
+def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", packages=PACKAGES, **more):
     """One figure; ``ratio`` is value / peer_value where there is a peer."""
     return {
         "name": name,
@@ -23,10 +26,14 @@ def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", **mor
         "peer_value": peer_value,
         "ratio": None if not peer_value else round(float(value) / peer_value, 4),
         "device": device,
-        "versions": {package: version(package) for package in ("graftable", "torch", "numpy")}
+        "versions": {package: version(package) for package in packages if _installed(package)}
         | {"python": platform.python_version()},
         **more,
     }
+
+
+def _installed(package):
+    return find_spec(package.replace("-", "_")) is not None
 
 
 def share_figure(name, share, **more):
@@ -34,8 +41,9 @@ def share_figure(name, share, **more):
     return figure(name, 100 * share.value, "%", low=100 * share.low, high=100 * share.high, **more)
 
 
-def write_figures(benchmark, figures):
-    """Print the figures and replace ``results/<benchmark>.jsonl``."""
+def write_figures(benchmark, figures, *, show=True):
+    """Print the figures unless they were shown otherwise, and replace ``results/<benchmark>.jsonl``."""
     lines = [json.dumps(one) for one in figures]
-    print("\n".join(lines))
+    if show:
+        print("\n".join(lines))
     write_text(RESULTS / f"{benchmark}.jsonl", "\n".join(lines) + "\n")

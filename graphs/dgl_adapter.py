@@ -19,12 +19,17 @@ from .conversion import SIMPLIFY, symmetric_graph
 if TYPE_CHECKING:
     from dgl import DGLGraph
 
-__all__ = ["from_dgl", "to_dgl"]
+__all__ = ["from_dgl", "load_dgl", "to_dgl"]
 
 STAND_IN = "setuptools.extern.packaging"
 
 
-def _dgl() -> Any:
+def load_dgl() -> Any:
+    """DGL itself, with its stand-in.
+
+    Raises:
+        MissingExtraError: If it cannot be imported.
+    """
     if "dgl" not in sys.modules:
         os.environ.setdefault("DGLBACKEND", "pytorch")  # otherwise DGL prints a notice and writes to the home folder
         packaging = importlib.import_module("packaging")
@@ -47,7 +52,7 @@ def to_dgl(graph: Data) -> "DGLGraph":
         MissingExtraError: If DGL is not installed.
     """
     sources, targets = graph.edge_index.cpu()
-    return _dgl().graph((sources, targets), num_nodes=int(graph.num_nodes or 0), idtype=torch.int64)
+    return load_dgl().graph((sources, targets), num_nodes=int(graph.num_nodes or 0), idtype=torch.int64)
 
 
 def from_dgl(graph: "DGLGraph", *, undirected: bool = False) -> Data:

@@ -1,0 +1,74 @@
+"""What the operators should reach: times as multiples of ours, peaks of memory, and the tiny graph's microseconds."""
+
+BOTH, ALL = ("default", "kept"), "UPBT"
+
+#: (operators, shapes, directions, modes, peer, at least): the first that fits holds
+TARGETS = (
+    (("sum",), "UP", ("f", "fb"), BOTH, "DGL", 5.0),
+    (("sum",), "UP", ("f",), BOTH, "PyG", 5.0),
+    (("sum",), "UP", ("fb",), BOTH, "PyG", 3.0),
+    (("mean",), "UP", ("f", "fb"), BOTH, "DGL", 1.05),
+    (("mean",), "UP", ("f", "fb"), ("kept",), "PyG", 3.5),
+    (("max", "min"), "UP", ("f",), BOTH, "DGL", 0.9),
+    (("max", "min"), "UP", ("f", "fb"), BOTH, "PyG", 2.0),
+    (("max", "min"), "UP", ("f", "fb"), ("uncompiled",), "PyG", 2.0),
+    (("graph_attention",), "UP", ("f",), BOTH, "DGL", 3.5),
+    (("graph_attention",), "UP", ("fb",), BOTH, "DGL", 3.6),
+    (("graph_attention",), "UP", ("f",), ("kept",), "PyG", 2.5),
+    (("graph_attention",), "UP", ("fb",), ("kept",), "PyG", 3.0),
+    (("graph_attention",), "B", ("f", "fb"), BOTH, "DGL", 1.7),
+    (("graph_attention",), "B", ("f", "fb"), BOTH, "PyG", 2.0),
+    (("multi_aggregate",), "UP", ("f", "fb"), BOTH, "PyG", 3.0),
+    (("construction",), "UP", ("f",), BOTH, "three sums", 1.0),
+    # no operator and no shape slower than PyG; than DGL, where widths are not narrow and the graph is not tiny
+    (None, ALL, ("f", "fb"), (*BOTH, "uncompiled"), "PyG", 1.0),
+    (None, "UPB", ("f", "fb"), BOTH, "DGL", 1.0),
+    (None, "B", ("f", "fb"), BOTH, "dense padded", 1.0),
+    (None, "T", ("f", "fb"), BOTH, "index_add", 1.0),
+)
+NARROW = 16  # against DGL, only the weighted sum promises something here
+
+
+def target(operator, shape, width, direction, mode, peer):
+    """How many times as long as ours ``peer`` should at least take; None if nothing is promised."""
+    if peer == "DGL" and 0 < width <= NARROW and operator != "sum":
+        return None
+    for operators, shapes, directions, modes, other, least in TARGETS:
+        named = operators is None or operator in operators
+        if named and shape in shapes and direction in directions and mode in modes and peer == other:
+            return least
+    return None
+
+
+def time_limit(operator, shape, direction):
+    """Milliseconds that a public call on the tiny graph may take."""
+    if shape != "T" or operator in ("graph_attention", "multi_aggregate", "gatv2_score", "construction"):
+        return None
+    return 0.015 if direction == "f" else 0.060
+
+
+#: operator -> how many tensors of nodes x width, and of edges, are returned or saved: forward, then with backward
+TENSORS = {
+    "sum": ((1, 0), (2, 1)),
+    "mean": ((1, 0), (2, 0)),
+    "max": ((1, 0), (3, 0)),
+    "min": ((1, 0), (3, 0)),
+    "std": ((1, 0), (3, 0)),
+    "multi_aggregate": ((3, 0), (5, 0)),
+    "spmm_edge_type": ((1, 0), (2, 0)),
+    "sddmm": ((0, 1), (2, 1)),
+}
+
+
+def memory_limit(operator, direction, nodes, edges, width):
+    """MB that a call may take above what was there; None if nothing is promised."""
+    heads = 4
+    if operator == "graph_attention":  # output + 2 N F + 3 E H, and 6 N F + 4 E H
+        of_nodes, of_edges = (3, 3 * heads) if direction == "f" else (6, 4 * heads)
+        slack = 1.0
+    elif operator in TENSORS:
+        of_nodes, of_edges = TENSORS[operator][direction == "fb"]
+        slack = 1.5
+    else:
+        return None
+    return slack * 4 * (of_nodes * nodes * width + of_edges * edges) / 2**20
