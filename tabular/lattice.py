@@ -7,6 +7,7 @@ through Python integers.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -180,7 +181,9 @@ def number_text(number: int, scale: int, shown_decimals: int = 0, decimal: str =
     return f"{'-' if number < 0 else ''}{whole}{decimal if digits else ''}{digits}"
 
 
-def format_numbers(numbers: NDArray[Any], scale: int, shown_decimals: int = 0, decimal: str = ".") -> list[str]:
+def format_numbers(
+    numbers: Sequence[int] | NDArray[Any], scale: int, shown_decimals: int = 0, decimal: str = "."
+) -> list[str]:
     """The canonical texts of many numbers; see `number_text`.
 
     Example:
@@ -188,8 +191,8 @@ def format_numbers(numbers: NDArray[Any], scale: int, shown_decimals: int = 0, d
         ['0.5', '-1']
     """
     if scale == 1 and shown_decimals == 0:
-        return [str(number) for number in numbers.tolist()]
-    return [number_text(number, scale, shown_decimals, decimal) for number in numbers.tolist()]
+        return [str(number) for number in numbers]
+    return [number_text(int(number), scale, shown_decimals, decimal) for number in numbers]
 
 
 def units_per_day(date_format: str, decimals: int = 0) -> int:
@@ -260,7 +263,7 @@ def _iso_times(texts: pa.Array, units: int) -> LatticeCells:
     return LatticeCells(numbers, scale, missing, days.infinite, days.missing & ~missing | days.unreadable)
 
 
-def format_dates(numbers: NDArray[Any], date_format: str, decimals: int = 0) -> list[str]:
+def format_dates(numbers: Sequence[int] | NDArray[Any], date_format: str, decimals: int = 0) -> list[str]:
     """The texts of dates given in the units of `units_per_day`.
 
     Example:
@@ -271,11 +274,12 @@ def format_dates(numbers: NDArray[Any], date_format: str, decimals: int = 0) -> 
     """
     units = units_per_day(date_format, decimals)
     per_second = Fraction(units, 86400)
-    seconds = [int(number // per_second) for number in numbers.tolist()]
+    exact = [int(number) for number in numbers]
+    seconds = [int(number // per_second) for number in exact]
     texts = pc.strftime(pa.array(seconds, pa.timestamp("s")), format=date_format.removesuffix(".%f")).to_pylist()
     if not date_format.endswith(".%f"):
         return list(texts)
-    fractions = [int(number - second * per_second) for number, second in zip(numbers.tolist(), seconds, strict=True)]
+    fractions = [int(number - second * per_second) for number, second in zip(exact, seconds, strict=True)]
     return [f"{text}.{fraction:0{decimals}d}" for text, fraction in zip(texts, fractions, strict=True)]
 
 

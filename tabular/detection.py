@@ -1,0 +1,223 @@
+"""Find out what the columns of a table are, one chunk at a time."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .io import ReadOptions, open_table
+from .lattice import LatticeCells, format_dates, number_text, parse_dates, parse_numbers
+from .schema import ColumnSchema, Kind, Schema
+
+__all__ = ["DATE_FORMATS", "detect"]
+
+MOST_CATEGORIES = 10_000
+SAMPLE = 100_000  # values from which medians and spreads are estimated
+
+DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%Y/%m/%d %H:%M:%S",
+)
+"""Formats that are tried; the first also takes ISO times. Of two that fit a whole column, the earlier is taken."""
+
+_ISO_FORM = re.compile(r"^\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d(:\d\d(?:\.(\d+))?)?)?$")
+
+
+def detect(source: Any, columns: Sequence[str] | None = None, options: ReadOptions | None = None) -> Schema:
+    """Find out what the columns of a table are, in one pass.
+
+    A column is numeric if every cell that is not null is a number, without leading zeros (a code such as 01234 is a
+    category); a datetime if one of `DATE_FORMATS` fits all; boolean for true and false; else categorical, or text where
+    most cells differ. Special codes cannot be told from values: declare them in the schema.
+
+    Args:
+        source: A path, a data frame, an Arrow table, or an open table.
+        columns: Only these, in their order in the table; by default all.
+        options: How to read texts.
+
+    Raises:
+        DataError: If the table cannot be read or lacks one of ``columns``.
+
+    Example:
+        >>> schema = detect(pa.table({"price": ["1.50", "20.00", ""], "sort": ["a", "b", "a"]}))
+        >>> [(column.name, column.kind, column.decimals, column.nullable) for column in schema]
+        [('price', 'decimal', 1, True), ('sort', 'categorical', 0, False)]
+    """
+    table = open_table(source, options)
+    wanted = table.names if columns is None else tuple(name for name in table.names if name in set(columns))
+    found = [_Column(name, table.decimal) for name in wanted]
+    for chunk in table.chunks():
+        for column in found:
+            column.add(chunk.texts(column.name))
+    schema = Schema(tuple(column.described() for column in found))
+    schema.require(columns or (), table.source)
+    return schema
+
+
+@dataclass
+class _Numbers:
+    """What is known of the numbers of a column so far, on a lattice that gets finer as needed."""
+
+    scale: int = 1
+    step: int = 0  # all numbers are multiples of this
+    least: Fraction | None = None
+    greatest: Fraction | None = None
+    sample: list[float] = field(default_factory=list)
+
+    def add(self, cells: LatticeCells) -> None:
+        finer = math.lcm(self.scale, cells.scale)
+        self.step, self.scale = self.step * (finer // self.scale), finer
+        numbers = cells.numbers[cells.usable]
+        if not len(numbers):
+            return
+        step = int(np.gcd.reduce(numbers)) * (finer // cells.scale)
+        self.step = math.gcd(self.step, step)
+        least, greatest = Fraction(int(numbers.min()), cells.scale), Fraction(int(numbers.max()), cells.scale)
+        self.least = least if self.least is None else min(self.least, least)
+        self.greatest = greatest if self.greatest is None else max(self.greatest, greatest)
+        room = SAMPLE - len(self.sample)
+        self.sample += (numbers[:room] / cells.scale).tolist()
+
+    def decimals(self) -> int:
+        """How many decimals the values need: trailing zeros do not count."""
+        places = len(str(self.scale)) - 1
+        while places and self.step % 10 == 0:
+            self.step, places = self.step // 10, places - 1
+        return places
+
+    def spread(self, scale: int) -> Fraction:
+        """The interquartile range; else the standard deviation; else one lattice step."""
+        values = np.array(self.sample, np.float64)
+        low, high = np.quantile(values, [0.25, 0.75]) if len(values) else (0.0, 0.0)
+        width = next((w for w in (high - low, float(values.std()) if len(values) else 0.0) if 0 < w < math.inf), 0.0)
+        return Fraction(round(width * scale), scale) or Fraction(1, scale)
+
+    def median(self, scale: int) -> int:
+        """The middle value in lattice units."""
+        return round(Fraction(float(np.median(self.sample))) * scale) if self.sample else 0
+
+
+class _Column:
+    """What is known of a column so far: every kind that its texts still allow."""
+
+    def __init__(self, name: str, decimal: str) -> None:
+        self.name, self.decimal = name, decimal
+        self.nullable, self.rows = False, 0
+        self.numbers: _Numbers | None = _Numbers()
+        self.shown = 99
+        self.dates: dict[str, _Numbers] = {date_format: _Numbers() for date_format in DATE_FORMATS}
+        self.iso_form = (0, " ", 0)  # the finest seen: precision, letter before the clock, digits of a second
+        self.counts: Counter[str] | None = Counter()
+
+    def add(self, texts: pa.Array) -> None:
+        """Take the texts of one more chunk."""
+        self.nullable = self.nullable or texts.null_count > 0
+        texts = texts.drop_null()
+        self.rows += len(texts)
+        if not len(texts):
+            return
+        if self.numbers is not None:
+            self._add_numbers(texts)
+        if self.numbers is None and self.dates:
+            self._add_dates(texts)
+        if self.counts is not None:
+            counted = pc.value_counts(texts)
+            self.counts.update(dict(zip(*(part.to_pylist() for part in counted.flatten()), strict=True)))
+            self.counts = self.counts if len(self.counts) <= MOST_CATEGORIES else None
+
+    def _add_numbers(self, texts: pa.Array) -> None:
+        cells = parse_numbers(texts.slice(0, 64), self.decimal)  # most columns of words show it at once
+        if not cells.unreadable.any():
+            cells = parse_numbers(texts, self.decimal)
+        is_code = pc.any(pc.match_substring_regex(texts, r"^-?0\d")).as_py()
+        if cells.unreadable.any() or is_code or self.numbers is None:
+            self.numbers = None
+            return
+        self.numbers.add(cells)
+        mark = pc.find_substring(texts, self.decimal)
+        shown = pc.if_else(pc.less(mark, 0), 0, pc.subtract(pc.subtract(pc.binary_length(texts), mark), 1))
+        self.shown = min(self.shown, pc.min(shown).as_py())
+
+    def _add_dates(self, texts: pa.Array) -> None:
+        for date_format in list(self.dates):
+            cells = parse_dates(texts.slice(0, 64), date_format)
+            if not cells.unreadable.any():
+                cells = parse_dates(texts, date_format)
+            if cells.unreadable.any():
+                del self.dates[date_format]
+            else:
+                self.dates[date_format].add(cells)
+        if "%Y-%m-%d" in self.dates:
+            longest = max(texts.to_pylist(), key=len)
+            letter, second, digits = match.groups() if (match := _ISO_FORM.match(longest)) else (None, None, None)
+            self.iso_form = max(self.iso_form, (bool(letter) + bool(second), letter or " ", len(digits or "")))
+
+    def described(self) -> ColumnSchema:
+        """The column, now that all texts have been seen."""
+        if self.rows and self.numbers is not None:
+            return self._numeric(self.numbers)
+        if self.rows and self.dates and self.numbers is None:
+            return self._datetime()
+        ordered = sorted((self.counts or {}).items(), key=lambda item: (-item[1], item[0]))
+        categories = tuple(text for text, _ in ordered)
+        if categories and {text.lower() for text in categories} <= {"true", "false"}:
+            kind: Kind = "boolean"
+        elif self.counts is None or (len(categories) > 50 and len(categories) > self.rows / 2):
+            return ColumnSchema(self.name, "text", nullable=self.nullable, fill=categories[0] if categories else "")
+        else:
+            kind = "categorical"
+        fill = categories[0] if categories else ""
+        return ColumnSchema(self.name, kind, categories=categories, nullable=self.nullable, fill=fill)
+
+    def _numeric(self, numbers: _Numbers) -> ColumnSchema:
+        decimals = numbers.decimals()
+        scale = 10**decimals
+        shown = min(self.shown, decimals or 1)
+        return ColumnSchema(
+            self.name,
+            "decimal" if decimals else "integer",
+            decimals=decimals,
+            nullable=self.nullable,
+            minimum=numbers.least,
+            maximum=numbers.greatest,
+            fill=number_text(numbers.median(scale), scale, shown, self.decimal),
+            spread=numbers.spread(scale),
+            shown_decimals=shown,
+        )
+
+    def _datetime(self) -> ColumnSchema:
+        date_format, numbers = next(iter(self.dates.items()))
+        precision, letter, digits = self.iso_form
+        if date_format == "%Y-%m-%d" and precision:
+            date_format += f"{letter}%H:%M" + (":%S" if precision > 1 else "") + (".%f" if digits else "")
+        column = ColumnSchema(self.name, "datetime", decimals=digits, nullable=self.nullable, date_format=date_format)
+        median = format_dates([numbers.median(column.scale)], date_format, digits)[0]
+        return ColumnSchema(
+            self.name,
+            "datetime",
+            decimals=digits,
+            nullable=self.nullable,
+            minimum=numbers.least,
+            maximum=numbers.greatest,
+            date_format=date_format,
+            fill=median,
+            spread=numbers.spread(column.scale),
+        )
