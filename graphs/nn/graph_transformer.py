@@ -40,7 +40,6 @@ class GraphTransformerLayer(nn.Module):
         Dwivedi and Bresson, "A Generalization of Transformer Networks to Graphs", 2021, equations 2 to 6.
 
     Example:
-        >>> import torch
         >>> adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
         >>> GraphTransformerLayer(8, heads=2)(torch.ones(2, 8), adjacency).shape
         torch.Size([2, 8])

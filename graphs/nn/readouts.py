@@ -27,7 +27,6 @@ class SumReadout(_Readout):
         x: (nodes, width); segments: (graphs + 1,) offsets, or their ``Adjacency``; returns (graphs, width).
 
     Example:
-        >>> import torch
         >>> SumReadout()(torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([0, 2, 3])).flatten()
         tensor([3., 5.])
     """
@@ -42,7 +41,6 @@ class MeanReadout(_Readout):
         x: (nodes, width); segments: (graphs + 1,) offsets, or their ``Adjacency``; returns (graphs, width).
 
     Example:
-        >>> import torch
         >>> MeanReadout()(torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([0, 2, 3])).flatten()
         tensor([1.5000, 5.0000])
     """
@@ -57,7 +55,6 @@ class MaxReadout(_Readout):
         x: (nodes, width); segments: (graphs + 1,) offsets, or their ``Adjacency``; returns (graphs, width).
 
     Example:
-        >>> import torch
         >>> MaxReadout()(torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([0, 2, 3])).flatten()
         tensor([2., 5.])
     """
@@ -86,7 +83,6 @@ class AttentionReadout(nn.Module):
         Li et al., "Gated Graph Sequence Neural Networks", 2016, equation 7, with a softmax for the sigmoid.
 
     Example:
-        >>> import torch
         >>> gate = torch.nn.Linear(1, 1)
         >>> _ = torch.nn.init.zeros_(gate.weight)
         >>> AttentionReadout(gate)(torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([0, 2, 3])).flatten().tolist()
