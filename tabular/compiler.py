@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiled", "ContradictionError", "compile_rules", "satisfiable"]
 
-_MOST_REGIONS = 2_000
+_MOST_REGIONS, _FEW_ROWS = 2_000, 60
 
 
 class ContradictionError(RuleError):
@@ -175,7 +175,8 @@ def lattice_of(rules: RuleSet, schema: Schema) -> Lattice:
                 known.update(dict.fromkeys(atom.values))
     numeric = [column for column in rules.columns if column not in named and schema[column].kind in _NUMERIC]
     scales = {column: int(schema[column].scale) for column in numeric}
-    return Lattice(scales, {column: tuple(values) for column, values in sorted(named.items())})
+    free = frozenset(column for column in named if schema[column].kind == "text")
+    return Lattice(scales, {column: tuple(values) for column, values in sorted(named.items())}, free)
 
 
 _NUMERIC = ("integer", "decimal", "datetime", "boolean")
@@ -183,13 +184,8 @@ _NUMERIC = ("integer", "decimal", "datetime", "boolean")
 
 def satisfiable(formulas: Iterable[Formula], lattice: Lattice) -> bool:
     """Whether some row obeys all formulas; an undecided system counts as obeyed."""
-    for region in islice(walk(all_of(formulas), lattice), _MOST_REGIONS):
-        try:
-            if find_point(region.system()) is not None:
-                return True
-        except Undecided:
-            return True
-    return False
+    regions = islice(walk(all_of(formulas), lattice), _MOST_REGIONS)
+    return any(_has_text(region) and not _is_empty(region.system()) for region in regions)
 
 
 def _lowered(rule: Rule, lattice: Lattice, nulls: frozenset[str]) -> Formula:
@@ -236,6 +232,8 @@ def _compile_component(
 
 def _cell(region: Region, lattice: Lattice, limits: _Limits) -> tuple[bool, Cell | None]:
     """Whether the walk of a region could be closed, and its cell, None where it has no point or no walk."""
+    if not _has_text(region):
+        return True, None
     rows = region.system()
     result = eliminate(rows, spreads=limits.spreads, pinned=limits.pinned, max_rows=limits.max_rows)
     if not result.complete:
@@ -249,7 +247,18 @@ def _cell(region: Region, lattice: Lattice, limits: _Limits) -> tuple[bool, Cell
     return True, Cell(rows, categories, result.levels, result.derived)
 
 
+def _has_text(region: Region) -> bool:
+    """Whether each column has a category left; where the schema lists all, an unlisted one is none."""
+    nowhere = frozenset({None})
+    return all(kept != nowhere or column in region.lattice.free for column, kept in region.allowed.items())
+
+
 def _is_empty(rows: Sequence[Row]) -> bool:
+    """Whether it is proved that no integer point obeys the rows, by elimination if that is quick."""
+    if len(rows) <= _FEW_ROWS:
+        result = eliminate(rows, max_rows=10 * _FEW_ROWS)
+        if result.empty or (result.complete and not result.gap):
+            return result.empty
     try:
         return find_point(rows) is None
     except Undecided:

@@ -97,10 +97,12 @@ class Lattice:
     Attributes:
         scales: Lattice points per unit of each column with numbers or dates.
         categories: Known categories of each column with categories, the most frequent first.
+        free: Those of them with any text, whose categories are only the ones that rules name.
     """
 
     scales: Mapping[str, int]
     categories: Mapping[str, tuple[str, ...]]
+    free: frozenset[str] = frozenset()
 
     def known(self, column: str) -> frozenset[str | None]:
         """Every value that a category column can take, with ``None`` for an unlisted one."""
