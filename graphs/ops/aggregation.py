@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
@@ -170,6 +171,8 @@ def spmm_edge(
             adjacency, "edge_features", edge_features, (edge_features.shape[0], x.shape[1]), "a table as wide as x"
         )
         check_edge_type(adjacency, edge_type, edge_features.shape[0])
+        if edge_type.dtype not in (torch.int32, torch.int64):  # of which alone torch takes rows
+            edge_type = edge_type.long()
         typed: Tensor = operators.spmm_typed(adjacency, x, edge_features, edge_type, False)
         return typed
     shape = (adjacency.num_edges, x.shape[1])
