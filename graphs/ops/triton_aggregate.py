@@ -164,6 +164,7 @@ def multi_aggregate(
     rows, shape = rows_of(adjacency, False), (adjacency.num_dst, x.shape[1])
     std = "std" in asked
     center = x.mean(0, dtype=sum_dtype(x)) if std else x.new_empty(0, dtype=sum_dtype(x))
+    center.nan_to_num_(0.0, 0.0, 0.0)  # any centre will do, and a nan would reach every row
     names = [("mean" in asked or std, x), (std, x), ("max" in asked, x), ("min" in asked, x)]
     names += [("max" in asked, adjacency.rowptr), ("min" in asked, adjacency.rowptr)]
     results = [like.new_empty(shape if wanted else 0) for wanted, like in names]
