@@ -30,13 +30,12 @@ class Batch:
         numbers: Lattice integers by column.
         codes: Category codes by column: the place in the program's list, -1 for a text that it does not list.
         categories: The program's lists.
-        size: The number of rows.
 
     Example:
-        >>> batch = Batch({"x": np.array([1, 5])}, {"kind": np.array([0, -1])}, {"kind": ("a", "b")}, 2)
+        >>> batch = Batch({"x": np.array([1, 5])}, {"kind": np.array([0, -1])}, {"kind": ("a", "b")})
         >>> batch.holds(Row((("x", 2),), 4)), batch.holds(Among("kind", frozenset({"b", None})))
         (array([False,  True]), array([False,  True]))
-        >>> Batch({"x": np.array([1 << 61])}, {}, {}, 1).total((("x", 8),), 1)
+        >>> Batch({"x": np.array([1 << 61])}, {}, {}).total((("x", 8),), 1)
         array([18446744073709551617], dtype=object)
     """
 
@@ -45,39 +44,40 @@ class Batch:
         numbers: Mapping[str, Integers],
         codes: Mapping[str, NDArray[np.int64]],
         categories: Mapping[str, Sequence[str]],
-        size: int,
     ) -> None:
         self.numbers = dict(numbers)
         self.codes = dict(codes)
         self.categories = categories
-        self.size = size
+        self.size = len(next(iter((*numbers.values(), *codes.values())), ()))
         self._peaks: dict[str, int] = {}
+        self._wide = any(values.dtype == object for values in self.numbers.values())
         if self._wide:
-            peaks = [self._peak(column) for column in self.numbers]
+            peaks = [self.peak(column) for column in self.numbers]
             narrow = max(peaks, default=0) < SAFE
             self.numbers = {
                 column: values.astype(np.int64 if narrow else object) for column, values in self.numbers.items()
             }
+            self._wide = not narrow
 
     def take(self, rows: NDArray[np.intp]) -> Batch:
         """Copies of some rows."""
         numbers = {column: values[rows] for column, values in self.numbers.items()}
         codes = {column: values[rows] for column, values in self.codes.items()}
-        size = len(rows)
-        part = Batch(numbers, codes, self.categories, size)
+        part = Batch(numbers, codes, self.categories)
         part._peaks = dict(self._peaks)  # still bounds, if loose ones
         return part
 
     def set(self, column: str, values: Integers) -> None:
         """Replace a column of numbers."""
         self.numbers[column] = values
+        self._wide = self._wide or values.dtype == object
         self._peaks.pop(column, None)
 
     def total(self, terms: Sequence[tuple[str, int]], constant: int) -> Integers:
         """``constant + sum of coefficient * column``, exact."""
         reach = abs(constant)
         for column, a in terms:
-            reach += abs(a) * self._peak(column)
+            reach += abs(a) * self.peak(column)
         if reach >= SAFE and not self._wide:
             self._widen()
         if not terms:
@@ -133,14 +133,19 @@ class Batch:
         allowed = np.array([value in values for value in (*self.categories[column], None)])
         return np.asarray(allowed[self.codes[column]])
 
-    @property
-    def _wide(self) -> bool:
-        return any(values.dtype == object for values in self.numbers.values())
+    def moved(self, column: str, original: Batch) -> NDArray[np.float64]:
+        """How far a column lies from where it was, in lattice points."""
+        after, before = self.numbers[column], original.numbers[column]
+        if self.peak(column) + original.peak(column) >= 2 * SAFE:
+            after = after.astype(object)
+        return np.asarray(np.abs(after - before), dtype=np.float64)
 
     def _widen(self) -> None:
+        self._wide = True
         self.numbers = {column: values.astype(object) for column, values in self.numbers.items()}
 
-    def _peak(self, column: str) -> int:
+    def peak(self, column: str) -> int:
+        """A bound of the magnitudes in a column."""
         if column not in self._peaks:
             self._peaks[column] = largest(self.numbers[column])
         return self._peaks[column]

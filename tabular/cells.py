@@ -1,10 +1,10 @@
 r"""Formulas as unions of convex cells.
 
-A component of the rules is a formula; its disjunctive normal form is a list of cells, each a system of integer rows and a
-set of allowed categories per column. The list is grown one choice at a time, all cells abreast, and what cannot matter is
-cut at once: a choice that the cell already settles is not made, a choice of one alternative is made without branching, a
-cell whose intervals, categories or rows contradict each other goes, and so does a cell inside another. Cells may overlap:
-for the nearest point of the union, large cells are better than disjoint ones.
+A component of the rules is a formula; its disjunctive normal form is a list of cells, each a system of integer rows and
+a set of allowed categories per column. The list is grown one choice at a time, all cells abreast, and what cannot
+matter is cut at once: a choice that the cell already settles is not made, a choice of one alternative is made without
+branching, a cell whose intervals, categories or rows contradict each other goes, and so does a cell inside another.
+Cells may overlap: for the nearest point of the union, large cells are better than disjoint ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ __all__ = ["Region", "expand", "walk"]
 
 Terms = tuple[tuple[str, int], ...]
 _STEPS = 200
-_PROVE_ABOVE = 64
 
 
 @dataclass
@@ -221,6 +220,7 @@ def expand(formula: Formula, lattice: Lattice, *, cap: int = 256) -> tuple[list[
         The regions, and whether they are all: over the cap, the first ``cap`` that a walk finds.
 
     Example:
+        >>> from graftable.tabular.normal_form import any_of
         >>> low, high = Row((("x", -1),), 0), Row((("x", 1),), 5)
         >>> regions, complete = expand(all_of((any_of((low, high)), Row((("x", 1),), 0))), Lattice({"x": 1}, {}))
         >>> [(region.low, region.high) for region in regions], complete
@@ -231,7 +231,7 @@ def expand(formula: Formula, lattice: Lattice, *, cap: int = 256) -> tuple[list[
     abreast = [] if root is None else [root]
     while any(region.waiting for region in abreast):
         grown = [part for region in abreast for part in (region.branches() if region.waiting else (region,))]
-        if len(grown) > _PROVE_ABOVE:
+        if len(grown) > cap:
             grown = [region for region in grown if _stands(region)]
         abreast = _largest(grown)
         if len(abreast) > cap:

@@ -1,7 +1,7 @@
 """From a rule set and a schema to a program that corrects rows.
 
-Null cells are settled first: rows are grouped by which of the rules' columns are null, and each group has a program of its
-own in which the leaves on null columns are constants. `Compiled` keeps these programs.
+Null cells are settled first: rows are grouped by which of the rules' columns are null, and each group has a program of
+its own in which the leaves on null columns are constants. `Compiled` keeps these programs.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Only the rows that break a component are touched, and only in its columns. Each cell of the component proposes a
 correction: categories that it forbids flip to its most frequent one at a cost of 1, then a walk clamps column after
-column, in a few orders, and a polish takes every moved column back as far as the rows allow. The cheapest proposal wins,
-where the cost is the sum of moves in units of the columns' spreads. Everything is in integers, and a proposal counts only
-if the rows of its cell were evaluated on it. What no walk solves is searched row by row (see `graftable.tabular.search`).
+column, in a few orders, and a polish takes every moved column back as far as the rows allow. The cheapest proposal
+wins, where the cost is the sum of moves in units of the columns' spreads. Everything is in integers, and a proposal
+counts only if the rows of its cell were evaluated on it. What no walk solves is searched row by row (see
+`graftable.tabular.search`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ UNTOUCHED, SEARCHED, NOWHERE = -1, -2, -3
 
 _CHUNK = 1 << 14
 _POLISHES = 2
+_TIE = 1e-9
+_FEW_CELLS = 16
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Correction:
     @property
     def moved(self) -> Mask:
         """Rows that were changed."""
-        return ((self.cells >= 0) | (self.cells == SEARCHED)).any(axis=0)
+        return np.asarray(((self.cells >= 0) | (self.cells == SEARCHED)).any(axis=0))
 
 
 def correct(
@@ -94,18 +97,17 @@ def correct(
     cost = np.zeros(size)
     cells = np.full((len(program.components), size), UNTOUCHED, np.int32)
     for index, component in enumerate(program.components):
-        for start in range(0, size, _CHUNK):
-            chunk = whole.batch(component, program.categories, start, min(start + _CHUNK, size))
-            broken = np.flatnonzero(~chunk.holds(component.formula))
-            if len(broken):
-                best = _Best(chunk.take(broken))
-                _propose_all(program, index, best)
-                if search:
-                    _search_all(program, component, best)
-                best.verify(component)
-                cells[index, start + broken] = best.cell
-                cost[start + broken] += np.where(best.cell == NOWHERE, 0.0, best.cost)
-                whole.put(start + broken, best.batch)
+        broken = whole.broken(component, program.categories, size)
+        for start in range(0, len(broken), _CHUNK):
+            rows = broken[start : start + _CHUNK]
+            best = _Best(whole.batch(component, program.categories, rows))
+            _propose_all(program, index, best)
+            if search:
+                _search_all(program, component, best)
+            best.verify(component)
+            cells[index, rows] = best.cell
+            cost[rows] += np.where(best.cell == NOWHERE, 0.0, best.cost)
+            whole.put(rows, best.batch)
     return Correction(whole.numbers, whole.codes, cost, (cells != NOWHERE).all(axis=0), cells)
 
 
@@ -116,10 +118,20 @@ class _Table:
     numbers: dict[str, Integers]
     codes: dict[str, NDArray[np.int64]]
 
-    def batch(self, component: Component, categories: Mapping[str, Sequence[str]], start: int, stop: int) -> Batch:
-        numbers = {column: self.numbers[column][start:stop] for column in component.columns}
-        codes = {column: self.codes[column][start:stop] for column in component.categorical}
-        return Batch(numbers, codes, categories, stop - start)
+    def batch(
+        self, component: Component, categories: Mapping[str, Sequence[str]], rows: NDArray[np.intp] | slice
+    ) -> Batch:
+        numbers = {column: self.numbers[column][rows] for column in component.columns}
+        codes = {column: self.codes[column][rows] for column in component.categorical}
+        return Batch(numbers, codes, categories)
+
+    def broken(self, component: Component, categories: Mapping[str, Sequence[str]], size: int) -> NDArray[np.intp]:
+        """The rows that do not obey a component."""
+        found = [np.empty(0, np.intp)]
+        for start in range(0, size, _CHUNK):
+            chunk = self.batch(component, categories, slice(start, min(start + _CHUNK, size)))
+            found.append(start + np.flatnonzero(~chunk.holds(component.formula)))
+        return np.concatenate(found)
 
     def put(self, rows: NDArray[np.intp], batch: Batch) -> None:
         for column, values in batch.numbers.items():
@@ -144,7 +156,7 @@ class _Best:
 
     def accept(self, rows: NDArray[np.intp], proposal: Batch, cost: NDArray[np.float64], cell: int) -> None:
         """Keep a proposal for these rows where it is cheaper."""
-        better = np.flatnonzero(cost < self.cost[rows] - 1e-12)
+        better = np.flatnonzero(cost < self.cost[rows] - _TIE)
         if not len(better):
             return
         rows, chosen = rows[better], proposal.take(better)
@@ -157,6 +169,10 @@ class _Best:
             self.batch.set(column, mine)
         for column, code in chosen.codes.items():
             self.batch.codes[column][rows] = code
+
+    def improvable(self, place: int, least: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Rows in a cell, or in none yet, that may still find a cheaper proposal there."""
+        return np.flatnonzero(((self.cell == place) | (self.cell == NOWHERE)) & (least < self.cost - _TIE))
 
     def verify(self, component: Component) -> None:
         """Put back every row on which the rules themselves do not hold."""
@@ -171,24 +187,54 @@ class _Best:
 
 
 def _propose_all(program: Program, index: int, best: _Best) -> None:
-    """Try the cells from the nearest on, each on the rows for which it can still be the cheapest."""
+    """Find the cell of each row, with one walk per cell if there are many, then try all walks in that cell.
+
+    Cells are tried from the nearest on, each on the rows for which it can still be the cheapest; a row that no first
+    walk solved tries every walk of every cell.
+    """
     cells = program.components[index].cells
     least = _least_costs(program, cells, best.original)
-    for place in sorted(range(len(cells)), key=lambda i: float(least[i].mean())):
-        rows = np.flatnonzero(least[place] < best.cost - 1e-12)
-        if not len(rows):
-            continue
-        original = best.original.take(rows)
-        flipped, flips = _flip(program, cells[place], original)
-        for levels, derived in program.walks(index, place):
-            proposal = flipped.take(np.arange(flipped.size))
-            walk(proposal, levels, derived, program.pinned)
-            met = obeys(proposal, cells[place].rows)
-            columns = [item.column for item in (*levels, *derived) if item.column not in program.pinned]
-            for _ in range(_POLISHES):
-                move_back(proposal, original, program.limits(index, place), columns)
-            cost = flips + move_cost(proposal, original, program.spreads)
-            best.accept(rows, proposal, np.where(met, cost, np.inf), place)
+    places = sorted(range(len(cells)), key=lambda i: float(least[i].mean()))
+    for place in places:
+        for number in range(len(program.walks(index, place)) if len(cells) <= _FEW_CELLS else 1):
+            rows = np.flatnonzero(least[place] < best.cost - _TIE)
+            _propose(program, index, place, number, best, rows, least[place])
+    for place in places:
+        number = 0
+        while len(rows := best.improvable(place, least[place])) and number < len(program.walks(index, place)):
+            _propose(program, index, place, number, best, rows, least[place], polish=True)
+            number += 1
+
+
+def _propose(
+    program: Program,
+    index: int,
+    place: int,
+    number: int,
+    best: _Best,
+    rows: NDArray[np.intp],
+    least: NDArray[np.float64],
+    polish: bool = False,
+) -> None:
+    """Let one walk of a cell propose for some rows."""
+    if not len(rows):
+        return
+    cell, (levels, derived) = program.components[index].cells[place], program.walks(index, place)[number]
+    visited = [*(level.column for level in levels), *(item.column for item in derived)]
+    columns = [column for column in visited if column not in program.pinned]
+    original = best.original.take(rows)
+    proposal, flips = _flip(program, cell, original)
+    walk(proposal, levels, derived, program.pinned)
+    met = obeys(proposal, cell.rows)
+    cost = np.where(met, flips + move_cost(proposal, original, columns, program.spreads), np.inf)
+    best.accept(rows, proposal, cost, place)
+    far = np.flatnonzero(met & (cost > least[rows] + _TIE))
+    if polish and len(far):
+        nearer, start = proposal.take(far), original.take(far)
+        for _ in range(_POLISHES):
+            move_back(nearer, start, program.limits(index, place), columns)
+        cost = flips[far] + move_cost(nearer, start, columns, program.spreads)
+        best.accept(rows[far], nearer, cost, place)
 
 
 def _flip(program: Program, cell: Cell, batch: Batch) -> tuple[Batch, NDArray[np.float64]]:
@@ -210,24 +256,20 @@ def _least_costs(program: Program, cells: Sequence[Cell], batch: Batch) -> list[
 
     @cache
     def distance(row: Row) -> NDArray[np.float64]:
-        ((column, a),) = row.terms
-        short = np.maximum(row.bound - batch.total(row.terms, 0), 0)
-        return np.asarray(short.astype(np.float64) / (abs(a) * program.spreads.get(column, 1.0)))
+        """How far a row is from obeying, by its cheapest column."""
+        short = np.maximum(row.bound - batch.total(row.terms, 0), 0).astype(np.float64)
+        return np.asarray(short / max(abs(a) * program.spreads.get(column, 1.0) for column, a in row.terms))
 
     @cache
     def flips(column: str, allowed: tuple[str | None, ...]) -> NDArray[np.float64]:
-        forbidden = ~batch.among(column, allowed)
-        return np.where(forbidden, np.inf if column in program.pinned else 1.0, 0.0)
+        return np.where(batch.among(column, allowed), 0.0, np.inf if column in program.pinned else 1.0)
 
     costs = []
     for cell in cells:
-        cost = np.zeros(batch.size)
-        for column, allowed in cell.categories:
-            cost += flips(column, allowed)
-        for row in cell.rows:
-            if len(row.terms) == 1:
-                cost += distance(row)
-        costs.append(cost)
+        intervals = [distance(row) for row in cell.rows if len(row.terms) == 1]
+        others = [distance(row) for row in cell.rows if len(row.terms) > 1]
+        moves = np.maximum.reduce([np.zeros(batch.size), sum(intervals, np.zeros(batch.size)), *others])
+        costs.append(sum((flips(column, allowed) for column, allowed in cell.categories), moves))
     return costs
 
 
@@ -253,4 +295,4 @@ def _as_batch(found: Found, program: Program) -> Batch:
         column: np.array([-1 if text is None else program.categories[column].index(text)])
         for column, text in found.texts.items()
     }
-    return Batch(numbers, codes, program.categories, 1)
+    return Batch(numbers, codes, program.categories)

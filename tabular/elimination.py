@@ -1,8 +1,8 @@
 r"""From a system of integer rows to a sequence of one-column corrections.
 
-Fourier-Motzkin elimination takes the columns away one by one, the last of the correction order first. The rows that hold
-a column when it goes bound it by the columns before it, and every pair of a lower row ``p m >= u`` and an upper row
-``q m <= v`` leaves ``p v >= q u`` behind. A row is then corrected by one walk in order: clamp each column between its
+Fourier-Motzkin elimination takes the columns away one by one, the last of the correction order first. The rows that
+hold a column when it goes bound it by the columns before it, and every pair of a lower row ``p m >= u`` and an upper
+row ``q m <= v`` leaves ``p v >= q u`` behind. A row is then corrected by one walk in order: clamp each column between its
 bounds, which depend on corrected columns only. Over the reals that always succeeds. Over the integers it succeeds where
 in every pair ``p = 1`` or ``q = 1`` (Pugh, "The Omega test", 1991); a level without that property is marked as a gap.
 

@@ -4,8 +4,8 @@ A cell of a table is ``m / scale`` with an integer ``m``, so a linear rule is on
 
 .. math:: \sum_j a_j m_j \ge b, \qquad \gcd(a) = 1,
 
-with ``b`` rounded up: no integer point is lost by it. On integers ``>`` is ``>= b + 1``, ``!=`` is a choice of two sides,
-and the cells that are null for a whole group of rows turn their leaves into constants.
+with ``b`` rounded up: no integer point is lost by it. On integers ``>`` is ``>= b + 1``, ``!=`` is a choice of two
+sides, and the cells that are null for a whole group of rows turn their leaves into constants.
 """
 
 from __future__ import annotations

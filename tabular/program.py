@@ -1,8 +1,8 @@
 """The compiled form of a rule set: what corrects rows, explains itself, and travels inside a model file.
 
-A `Program` is plain data: components that share no column, each a union of cells, each cell a system of integer rows with
-a walk that corrects any row into it (see `graftable.tabular.elimination`). It holds the lattice too, so that nothing else
-is needed to apply it.
+A `Program` is plain data: components that share no column, each a union of cells, each cell a system of integer rows
+with a walk that corrects any row into it (see `graftable.tabular.elimination`). It holds the lattice too, so that
+nothing else is needed to apply it.
 """
 
 from __future__ import annotations

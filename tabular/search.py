@@ -155,7 +155,7 @@ def _walked(rows: Sequence[Row], point: Mapping[str, int], program: Program) -> 
     result = eliminate(rows, spreads=program.spreads)
     if result.empty or not result.complete:
         return None
-    batch = Batch({column: np.array([value], object) for column, value in point.items()}, {}, {}, 1)
+    batch = Batch({column: np.array([value], object) for column, value in point.items()}, {}, {})
     walk(batch, result.levels, result.derived)
     walked = {column: int(values[0]) for column, values in batch.numbers.items()}
     return walked if all(row.holds(walked) for row in rows) else None

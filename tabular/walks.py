@@ -20,7 +20,8 @@ def walk(batch: Batch, levels: Sequence[Level], derived: Sequence[Derived], pinn
     Where a level has no integer between its bounds the upper one counts; the row then fails the check of its cell.
 
     Example:
-        >>> batch = Batch({"x": np.array([5, 5]), "y": np.array([0, 9])}, {}, {}, 2)
+        >>> from graftable.tabular.elimination import Bound
+        >>> batch = Batch({"x": np.array([5, 5]), "y": np.array([0, 9])}, {}, {})
         >>> walk(batch, [Level("y", (Bound(2, (("x", 1),), 0),), (), False)], [])
         >>> batch.numbers["y"]
         array([3, 9])
@@ -78,13 +79,13 @@ def obeys(batch: Batch, rows: Sequence[Row]) -> Mask:
     return result
 
 
-def move_cost(batch: Batch, original: Batch, spreads: Mapping[str, float]) -> NDArray[np.float64]:
-    """The sum over columns of the distance moved, in units of the columns' spreads."""
+def move_cost(
+    batch: Batch, original: Batch, columns: Sequence[str], spreads: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """The sum over some columns of the distance moved, in units of the columns' spreads."""
     cost = np.zeros(batch.size)
-    for column, values in batch.numbers.items():
-        before = original.numbers[column]
-        if values is not before:
-            cost += np.abs(values - before).astype(np.float64) / spreads.get(column, 1.0)
+    for column in columns:
+        cost += batch.moved(column, original) / spreads.get(column, 1.0)
     return cost
 
 
