@@ -50,7 +50,7 @@ SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "softmax": "ppnnppi",
     "softmax_backward": "pppnnpi",
 }
-C_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
+C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
 
 _kernels: dict[tuple[torch.dtype, torch.dtype], SimpleNamespace | None] = {}
 
@@ -94,7 +94,7 @@ def _at(tensor: Tensor | None) -> int | None:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """x itself if each of its rows is one stretch of memory, as in a slice of columns, else a copy."""
+    """The tensor itself if each of its rows is one stretch of memory, as in a slice of columns, else a copy."""
     if x.is_contiguous():
         return x
     return x if x.dim() == 2 and x.stride(1) == 1 and x.stride(0) >= x.shape[1] else x.contiguous()
@@ -361,4 +361,4 @@ def graph_attention_backward(
 def _dropped(p: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
     if seed is None or dropout == 0.0:
         return p
-    return p * dropout_mask(seed, *p.shape, dropout) / (1.0 - dropout)
+    return p * dropout_mask(seed, p.shape[0], p.shape[1], dropout) / (1.0 - dropout)

@@ -115,15 +115,15 @@ def _fingerprint(compiler: str, runtime: str, value: str, index: str) -> str:
 def _compile(folder: Path, compiler: str, runtime: str, value: str, index: str) -> Path:
     here, objects, running = Path(__file__).parent, [], []
     for name in SOURCES:  # side by side: it is the user who waits
-        objects.append(folder / f"{name}.o")
-        command = [compiler, *FLAGS, f"-DVALUE={value}", f"-DINDEX={index}", "-c", here / name, "-o", objects[-1]]
+        objects.append(str(folder / f"{name}.o"))
+        command = [compiler, *FLAGS, f"-DVALUE={value}", f"-DINDEX={index}", "-c", str(here / name), "-o", objects[-1]]
         running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
     for each in running:
         _, said = each.communicate(timeout=SECONDS)
         if each.returncode:
             raise subprocess.CalledProcessError(each.returncode, each.args, stderr=said)
     library = folder / "kernels.so"
-    link = [compiler, "-shared", *objects, runtime, "-o", library]
+    link = [compiler, "-shared", *objects, runtime, "-o", str(library)]
     subprocess.run(link, check=True, capture_output=True, text=True, timeout=SECONDS)
     return library
 
