@@ -108,7 +108,8 @@ class Adjacency:
         if ptr.dim() != 1 or ptr.numel() == 0:
             raise ShapeError(f"ptr has shape {tuple(ptr.shape)}; expected (number of rows + 1,).")
         _must_be_integer(ptr, "ptr")
-        steps = ptr[1:] - ptr[:-1]
+        ptr = ptr.long()  # differences of unsigned integers would never be negative
+        steps = ptr.diff()
         if ptr[0] != 0 or bool((steps < 0).any()):
             raise DataError("ptr must begin with 0 and never fall; it holds the first entry of each row, then the end.")
         num_edges, num_dst = int(ptr[-1]), ptr.numel() - 1
@@ -320,7 +321,7 @@ class Adjacency:
 
         weight = torch.ones(self.num_edges) if edge_weight is None else edge_weight.detach()
         parts = (weight.cpu().numpy(), self.col.cpu().numpy(), self.rowptr.cpu().numpy())
-        return csr_matrix(parts, shape=(self.num_dst, self.num_src))
+        return csr_matrix(parts, shape=(self.num_dst, self.num_src), copy=True)  # scipy sums duplicates in place
 
     def to_torch_csr(self, edge_weight: Tensor | None = None) -> Tensor:
         """The matrix as a torch CSR tensor, 1 an edge or ``edge_weight`` in slot order; no gradient reaches weights."""
