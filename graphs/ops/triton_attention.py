@@ -220,13 +220,14 @@ def graph_attention(
     run(rows, o, None, None, triton_launch.SPLIT)
     if rows.hubs is not None:
         pieces, members = rows.hubs.segments, rows.hubs.members
+        tile = _tile(q, v, members)
         top, mass = q.new_empty(2, len(pieces), heads, dtype=dtype)
         vectors = q.new_empty(len(pieces), heads, depth_v, dtype=dtype)
         run(pieces, vectors, top, mass, NEVER)
         launch(
             merge_kernel, len(members) * heads, o,
             o, lse, None, None, top, mass, vectors, members.begin, members.end, members.owner, heads, depth_v,
-            ACC=meta["ACC"], VECTORS=True, BLOCK_E=16, BLOCK_V=meta["BLOCK_V"], num_warps=1,
+            ACC=meta["ACC"], VECTORS=True, BLOCK_E=tile.edges, BLOCK_V=meta["BLOCK_V"], num_warps=tile.warps,
         )  # fmt: skip
     return o, lse, q.new_empty(0, dtype=dtype)
 

@@ -144,12 +144,12 @@ def segment_softmax(adjacency: Adjacency, scores: Tensor) -> Tensor:
 
     top, mass = statistics(rows, triton_launch.SPLIT)
     if rows.hubs is not None:
-        members = rows.hubs.members
+        members, tile = rows.hubs.members, row_tile(heads, scores.dtype, rows.hubs.members)
         launch(
             merge_kernel, len(members) * heads, out,
             None, None, top, mass, *statistics(rows.hubs.segments, NEVER), None,
             members.begin, members.end, members.owner, heads, 1,
-            ACC=accumulator(scores), VECTORS=False, BLOCK_E=32, BLOCK_V=1, num_warps=1,
+            ACC=accumulator(scores), VECTORS=False, BLOCK_E=tile.edges, BLOCK_V=1, num_warps=1,
         )  # fmt: skip
     edges, together, _ = edge_tile(heads, 1)
     launch(
