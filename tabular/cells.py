@@ -220,9 +220,8 @@ def expand(formula: Formula, lattice: Lattice, *, cap: int = 256) -> tuple[list[
         The regions, and whether they are all: over the cap, the first ``cap`` that a walk finds.
 
     Example:
-        >>> from graftable.tabular.normal_form import any_of
         >>> low, high = Row((("x", -1),), 0), Row((("x", 1),), 5)
-        >>> regions, complete = expand(all_of((any_of((low, high)), Row((("x", 1),), 0))), Lattice({"x": 1}, {}))
+        >>> regions, complete = expand(AllOf((AnyOf((low, high)), Row((("x", 1),), 0))), Lattice({"x": 1}, {}))
         >>> [(region.low, region.high) for region in regions], complete
         ([({'x': 0}, {'x': 0}), ({'x': 5}, {})], True)
     """

@@ -2,28 +2,30 @@ r"""From a system of integer rows to a sequence of one-column corrections.
 
 Fourier-Motzkin elimination takes the columns away one by one, the last of the correction order first. The rows that
 hold a column when it goes bound it by the columns before it, and every pair of a lower row ``p m >= u`` and an upper
-row ``q m <= v`` leaves ``p v >= q u`` behind. A row is then corrected by one walk in order: clamp each column between its
-bounds, which depend on corrected columns only. Over the reals that always succeeds. Over the integers it succeeds where
-in every pair ``p = 1`` or ``q = 1`` (Pugh, "The Omega test", 1991); a level without that property is marked as a gap.
+row ``q m <= v`` leaves ``p v >= q u`` behind. A row is then corrected by one walk in order: clamp each column between
+its bounds, which depend on corrected columns only. Over the reals that always succeeds. Over the integers it succeeds
+where in every pair ``p = 1`` or ``q = 1`` (Pugh, "The Omega test", 1991); a level without that is marked as a gap.
 
-Equalities with a coefficient of one are solved for that column first: it becomes derived, recomputed after the walk.
+Equalities are solved for a column first: it becomes derived, recomputed after the walk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import gcd
 from typing import Literal
 
+from .equalities import Derived, Stride, solve_for_unit, solve_with_stride
 from .feasibility import implies
 from .normal_form import Row
+from .row_system import EmptySystemError, RowSystem, Terms
 
-__all__ = ["Bound", "Derived", "Elimination", "Level", "Style", "eliminate", "limits_of"]
+__all__ = ["Bound", "Derived", "Elimination", "Level", "Stride", "Style", "eliminate", "limits_of"]
 
-Terms = tuple[tuple[str, int], ...]
 Style = Literal["fill", "leaves", "cheap", "dear"]
 
+_MANY_ROWS = 200
 STYLES: tuple[Style, ...] = ("fill", "leaves", "cheap", "dear")
 """Which column is corrected last: the one that leaves fewest rows; that with fewest rows; the cheapest; the dearest."""
 
@@ -46,21 +48,14 @@ class Level:
         lower: Its lower bounds; the largest counts, rounded up.
         upper: Its upper bounds; the smallest counts, rounded down.
         gap: Whether rounding may leave no integer between them.
+        stride: The class that the column must lie in, if an equality asks for one.
     """
 
     column: str
     lower: tuple[Bound, ...]
     upper: tuple[Bound, ...]
     gap: bool
-
-
-@dataclass(frozen=True)
-class Derived:
-    """``column = constant + sum of terms``, exactly."""
-
-    column: str
-    terms: Terms
-    constant: int
+    stride: Stride | None = None
 
 
 @dataclass(frozen=True)
@@ -85,59 +80,8 @@ class Elimination:
         return any(level.gap for level in self.levels)
 
 
-class _Empty(Exception):
+class _TooManyRowsError(Exception):
     pass
-
-
-class _TooMany(Exception):
-    pass
-
-
-@dataclass
-class _System:
-    """Rows by their left side, so that of parallel rows only the tightest is kept, and an index by column."""
-
-    bounds: dict[Terms, int] = field(default_factory=dict)
-    holders: dict[str, set[Terms]] = field(default_factory=dict)
-
-    def add(self, terms: Mapping[str, int], bound: int) -> Terms | None:
-        """Add ``sum of terms >= bound``; returns the left side if the system changed."""
-        kept = [(column, a) for column, a in terms.items() if a]
-        if not kept:
-            if bound > 0:
-                raise _Empty
-            return None
-        divisor = gcd(*(a for _, a in kept))
-        left = tuple(sorted((column, a // divisor) for column, a in kept))
-        bound = -(-bound // divisor)
-        if (known := self.bounds.get(left)) is not None and known >= bound:
-            return None
-        if (other := self.bounds.get(_mirror(left))) is not None and other + bound > 0:
-            raise _Empty
-        self.bounds[left] = bound
-        for column, _ in left:
-            self.holders.setdefault(column, set()).add(left)
-        return left
-
-    def remove(self, left: Terms) -> int:
-        for column, _ in left:
-            self.holders[column].discard(left)
-        return self.bounds.pop(left)
-
-    def sides(self, column: str) -> tuple[list[Terms], list[Terms]]:
-        """The left sides that bound a column from below and from above."""
-        below: list[Terms] = []
-        above: list[Terms] = []
-        for left in sorted(self.holders.get(column, ())):
-            (below if dict(left)[column] > 0 else above).append(left)
-        return below, above
-
-    def fill(self, column: str) -> int:
-        """Rows that eliminating a column adds, less those it takes away."""
-        held = self.holders.get(column, ())
-        below = sum(1 for left in held for name, a in left if name == column and a > 0)
-        above = len(held) - below
-        return below * above - below - above
 
 
 def eliminate(
@@ -164,34 +108,31 @@ def eliminate(
         >>> parts, whole = (("a", 1), ("b", 1), ("total", -1)), (("a", -1), ("b", -1), ("total", 1))
         >>> result = eliminate([Row(parts, 0), Row(whole, 0), Row((("a", 1),), 3)], spreads={"total": 9.0})
         >>> result.derived
-        (Derived(column='total', terms=(('a', 1), ('b', 1)), constant=0),)
+        (Derived(column='total', terms=(('a', 1), ('b', 1)), constant=0, coefficient=1),)
         >>> [(level.column, level.lower) for level in result.levels]
         [('a', (Bound(coefficient=1, terms=(), constant=3),))]
     """
     spreads = spreads or {}
-    system = _System()
-    derived: list[Derived] = []
-    levels: list[Level] = []
-    columns = {column for row in rows for column, _ in row.terms}
+    system = RowSystem()
     try:
         for row in rows:
-            system.add(dict(row.terms), row.bound)
-        _solve_equalities(system, derived, _pivot_preference(system, spreads, style), pinned)
-        waiting = columns - {item.column for item in derived}
-        limit = max(200, 2 * len(system.bounds))
+            system.add(row.terms, row.bound)
+        derived, levels = _solve_equalities(system, spreads, pinned, style, max_rows)
+        waiting = {column for row in rows for column, _ in row.terms}
+        waiting -= {item.column for item in derived} | {level.column for level in levels}
+        limit = max(_MANY_ROWS, 2 * len(system.bounds))
         while waiting:
-            movable = waiting.difference(pinned) or waiting
-            column = min(movable, key=_preference(system, spreads, style))
+            column = min(waiting.difference(pinned) or waiting, key=_preference(system, spreads, style))
             waiting.remove(column)
             levels.append(_take(system, column, max_rows))
             if len(system.bounds) > limit:
                 _drop_implied(system)
                 limit = max(limit, 2 * len(system.bounds))
-    except _Empty:
+    except EmptySystemError:
         return Elimination((), (), empty=True)
-    except _TooMany:
+    except _TooManyRowsError:
         return Elimination((), (), complete=False)
-    walk = tuple(level for level in reversed(levels) if level.lower or level.upper)
+    walk = tuple(level for level in reversed(levels) if level.lower or level.upper or level.stride)
     return Elimination(walk, tuple(reversed(derived)))
 
 
@@ -206,7 +147,25 @@ def limits_of(rows: Sequence[Row]) -> dict[str, Level]:
     return {column: Level(column, tuple(low), tuple(high), False) for column, (low, high) in sides.items()}
 
 
-def _preference(system: _System, spreads: Mapping[str, float], style: Style) -> Callable[[str], tuple[object, ...]]:
+def _solve_equalities(
+    system: RowSystem, spreads: Mapping[str, float], pinned: Collection[str], style: Style, max_rows: int
+) -> tuple[list[Derived], list[Level]]:
+    """Derived columns, and the levels of the columns that move in strides, which are eliminated at once."""
+    preference = _pivot_preference(system, spreads, style)
+    derived: list[Derived] = []
+    while (found := solve_for_unit(system, preference, pinned)) is not None:
+        derived.append(found)
+    levels: list[Level] = []
+    excluded = set(pinned)
+    while (strided := solve_with_stride(system, preference, excluded)) is not None:
+        item, column, stride = strided
+        derived.append(item)
+        levels.append(_take(system, column, max_rows, stride))
+        excluded.update((column, *dict(stride.terms)))
+    return derived, levels
+
+
+def _preference(system: RowSystem, spreads: Mapping[str, float], style: Style) -> Callable[[str], tuple[object, ...]]:
     def key(column: str) -> tuple[object, ...]:
         fill, spread = system.fill(column), spreads.get(column, 1.0)
         if style == "fill":
@@ -219,15 +178,11 @@ def _preference(system: _System, spreads: Mapping[str, float], style: Style) -> 
     return key
 
 
-def _mirror(left: Terms) -> Terms:
-    return tuple((column, -a) for column, a in left)
-
-
-def _take(system: _System, column: str, max_rows: int) -> Level:
+def _take(system: RowSystem, column: str, max_rows: int, stride: Stride | None = None) -> Level:
     """Eliminate one column: its level, with the combined rows left in the system."""
     below, above = system.sides(column)
     if len(system.bounds) + len(below) * len(above) > max_rows:
-        raise _TooMany
+        raise _TooManyRowsError
     pairs = [(low, system.bounds[low], high, system.bounds[high]) for low in below for high in above]
     lower = tuple(_bound(left, column, system.remove(left)) for left in below)
     upper = tuple(_bound(left, column, system.remove(left)) for left in above)
@@ -240,8 +195,9 @@ def _take(system: _System, column: str, max_rows: int) -> Level:
         for name, a in high:
             combined[name] = combined.get(name, 0) + p * a
         system.add(combined, q * low_bound + p * high_bound)
-    gap = any(low.coefficient > 1 and high.coefficient > 1 for low in lower for high in upper)
-    return Level(column, lower, upper, gap)
+    wide = any(low.coefficient > 1 and high.coefficient > 1 for low in lower for high in upper)
+    gap = wide or bool(stride and lower and upper)
+    return Level(column, lower, upper, gap, stride)
 
 
 def _bound(left: Terms, column: str, bound: int) -> Bound:
@@ -252,7 +208,7 @@ def _bound(left: Terms, column: str, bound: int) -> Bound:
 
 
 def _pivot_preference(
-    system: _System, spreads: Mapping[str, float], style: Style
+    system: RowSystem, spreads: Mapping[str, float], style: Style
 ) -> Callable[[str], tuple[int, float, str]]:
     """The pivot in fewest rows keeps the system sparse; between sparse pivots, each style has its own taste."""
     few = 0 if style in ("fill", "leaves") else 4
@@ -264,45 +220,9 @@ def _pivot_preference(
     return key
 
 
-def _solve_equalities(
-    system: _System,
-    derived: list[Derived],
-    preference: Callable[[str], tuple[int, float, str]],
-    pinned: Collection[str],
-) -> None:
-    """Substitute a column with coefficient one out of each equality, in place."""
-    while (choice := _pivot(system, preference, pinned)) is not None:
-        left, column = choice
-        bound = system.remove(left)
-        system.remove(_mirror(left))
-        sign = dict(left)[column]
-        terms = tuple((name, -sign * a) for name, a in left if name != column)
-        derived.append(Derived(column, terms, sign * bound))
-        for holder in sorted(system.holders.get(column, ())):
-            old_bound = system.remove(holder)
-            changed = dict(holder)
-            factor = changed.pop(column)
-            for name, a in terms:
-                changed[name] = changed.get(name, 0) + factor * a
-            system.add(changed, old_bound - factor * sign * bound)
-
-
-def _pivot(
-    system: _System, preference: Callable[[str], tuple[int, float, str]], pinned: Collection[str]
-) -> tuple[Terms, str] | None:
-    """An equality that holds a column with coefficient one, and the preferred such column."""
-    equalities = (
-        left for left, bound in system.bounds.items() if left[0][1] > 0 and system.bounds.get(_mirror(left)) == -bound
-    )
-    pivots = [(preference(name), left, name) for left in equalities for name, a in left if abs(a) == 1]
-    allowed = [pivot for pivot in pivots if pivot[2] not in pinned]
-    return min(allowed)[1:] if allowed else None
-
-
-def _drop_implied(system: _System) -> None:
+def _drop_implied(system: RowSystem) -> None:
     """Drop every row that the others are proved to imply, the widest first."""
     for left in sorted(system.bounds, key=lambda terms: (-len(terms), terms)):
         row = Row(left, system.bounds[left])
-        others = [Row(other, bound) for other, bound in system.bounds.items() if other != left]
-        if implies(others, row):
+        if implies([other for other in system.rows() if other.terms != left], row):
             system.remove(left)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .elimination import STYLES, Bound, Derived, Level, eliminate, limits_of
+from .elimination import STYLES, Bound, Level, eliminate, limits_of
+from .equalities import Derived, Stride
 from .normal_form import AllOf, Among, AnyOf, Formula, Lattice, Row
 
 __all__ = ["Cell", "Component", "Program"]
@@ -239,8 +240,11 @@ def _cell_to_json(cell: Cell) -> dict[str, Any]:
     return {
         "rows": [[row.terms, row.bound] for row in cell.rows],
         "categories": cell.categories,
-        "levels": [[level.column, bounds(level.lower), bounds(level.upper), level.gap] for level in cell.levels],
-        "derived": [[item.column, item.terms, item.constant] for item in cell.derived],
+        "levels": [
+            [level.column, bounds(level.lower), bounds(level.upper), level.gap, level.stride and astuple(level.stride)]
+            for level in cell.levels
+        ],
+        "derived": [astuple(item) for item in cell.derived],
     }
 
 
@@ -251,6 +255,9 @@ def _cell_from_json(document: Mapping[str, Any]) -> Cell:
     return Cell(
         tuple(Row(_terms(terms), bound) for terms, bound in document["rows"]),
         tuple((column, tuple(values)) for column, values in document["categories"]),
-        tuple(Level(column, bounds(low), bounds(high), gap) for column, low, high, gap in document["levels"]),
-        tuple(Derived(column, _terms(terms), constant) for column, terms, constant in document["derived"]),
+        tuple(
+            Level(column, bounds(low), bounds(high), gap, stride and Stride(stride[0], _terms(stride[1]), stride[2]))
+            for column, low, high, gap, stride in document["levels"]
+        ),
+        tuple(Derived(column, _terms(terms), constant, a) for column, terms, constant, a in document["derived"]),
     )

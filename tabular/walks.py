@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Batch, Integers, Mask
-from .elimination import Derived, Level
+from .elimination import Level
+from .equalities import Derived, Stride
 from .normal_form import Row
 
 __all__ = ["clamp", "move_back", "move_cost", "obeys", "walk"]
@@ -30,7 +31,8 @@ def walk(batch: Batch, levels: Sequence[Level], derived: Sequence[Derived], pinn
         if level.column not in pinned:
             clamp(batch, level)
     for item in derived:
-        batch.set(item.column, batch.total(item.terms, item.constant))
+        value = batch.total(item.terms, item.constant)
+        batch.set(item.column, value if item.coefficient == 1 else value // item.coefficient)
 
 
 def clamp(batch: Batch, level: Level) -> None:
@@ -38,7 +40,23 @@ def clamp(batch: Batch, level: Level) -> None:
     low = batch.tightest(level.lower, lower=True) if level.lower else None
     high = batch.tightest(level.upper, lower=False) if level.upper else None
     values = batch.numbers[level.column]
-    batch.set(level.column, _between(values, low, high))
+    nearest = _between(values, low, high)
+    batch.set(
+        level.column, nearest if level.stride is None else _in_class(batch, level.stride, values, nearest, low, high)
+    )
+
+
+def _in_class(
+    batch: Batch, stride: Stride, values: Integers, inside: Integers, low: Integers | None, high: Integers | None
+) -> Integers:
+    """The member of a residue class between the bounds that is nearest to ``values``."""
+    goal = batch.total(stride.terms, stride.constant)
+    up = inside + (goal - inside) % stride.modulus
+    down = np.where(up > inside, up - stride.modulus, up)
+    lower = np.abs(down - values) <= np.abs(up - values)
+    if high is not None:
+        lower |= up > high
+    return np.asarray(np.where(lower if low is None else lower & (down >= low), down, up))
 
 
 def move_back(batch: Batch, original: Batch, limits: Mapping[str, Level], columns: Sequence[str]) -> None:
