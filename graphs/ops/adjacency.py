@@ -79,8 +79,11 @@ class Adjacency:
                 f"edge_index has shape {tuple(edge_index.shape)}; expected (2, number of edges), sources "
                 "in row 0 and destinations in row 1."
             )
-        num_dst, num_src = (num_nodes, num_nodes) if isinstance(num_nodes, int) else num_nodes
-        if min(num_dst, num_src) < 0:
+        sizes = (num_nodes, num_nodes) if isinstance(num_nodes, int) else tuple(num_nodes)
+        if len(sizes) != 2:
+            raise DataError(f"num_nodes is {num_nodes}; expected a number, or (num_dst, num_src).")
+        num_dst, num_src = sizes
+        if min(sizes) < 0:
             raise DataError(f"num_nodes is {num_nodes}; expected 0 or more.")
         edge_index = edge_index.detach().as_subclass(Tensor)  # PyG's EdgeIndex would answer slices in its own way
         source = _checked(edge_index[0], num_src, "edge_index[0", "source")
@@ -251,7 +254,7 @@ class Adjacency:
         """Bring one value or vector per edge from the caller's order into that of the slots. Differentiable.
 
         Raises:
-            ShapeError: If ``values`` does not have one row per edge.
+            ShapeError: If ``values`` does not have one row per edge, or lies elsewhere.
         """
         return self._permuted(values, into_slots=True)
 
@@ -259,7 +262,7 @@ class Adjacency:
         """Bring one value or vector per slot back into the caller's order: undoes :meth:`to_slots`. Differentiable.
 
         Raises:
-            ShapeError: If ``values`` does not have one row per edge.
+            ShapeError: If ``values`` does not have one row per edge, or lies elsewhere.
         """
         return self._permuted(values, into_slots=False)
 
@@ -268,6 +271,8 @@ class Adjacency:
             raise ShapeError(
                 f"values has shape {tuple(values.shape)}; expected one row for each of {self.num_edges} edges."
             )
+        if values.device != self.device:
+            raise ShapeError(f"values lies on {values.device}, the adjacency on {self.device}; move one with .to.")
         if self.edge_id is None:
             return values
         from .operators import permute_rows  # at call time: operators are made of patterns

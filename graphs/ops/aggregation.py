@@ -76,11 +76,12 @@ def spmm(
 def _weighted(adjacency: Adjacency, x: Tensor, edge_weight: Tensor | None, mean: bool) -> Tensor:
     if edge_weight is not None and edge_weight.dim() == 2 and x.dim() == 3:
         shape = (adjacency.num_edges, x.shape[1])
-        check_shape(adjacency, "edge_weight", edge_weight, shape, "one weight for each edge and head")
+        check_shape(adjacency, "edge_weight", edge_weight, shape, "one weight for each edge and head", ("x", x))
         result: Tensor = operators.spmm(adjacency, x, edge_weight, False, mean)
         return result
     if edge_weight is not None:
-        check_shape(adjacency, "edge_weight", edge_weight, (adjacency.num_edges,), "one weight for each edge")
+        shape = (adjacency.num_edges,)
+        check_shape(adjacency, "edge_weight", edge_weight, shape, "one weight for each edge", ("x", x))
     if x.dim() == 2:
         result = operators.spmm(adjacency, x, edge_weight, False, mean)
         return result
@@ -121,9 +122,9 @@ def multi_aggregate(
         (tensor([[2., 5.]]), tensor([[1., 0.]]))
     """
     check_rows(adjacency, "x", x, adjacency.num_src, "sources")
-    unknown = [name for name in reduces if name not in REDUCES]
-    if unknown or not reduces:
-        raise ConfigError(f"reduces is {tuple(reduces)!r}; expected one or more of {', '.join(REDUCES)}.")
+    if isinstance(reduces, str) or not reduces or any(name not in REDUCES for name in reduces):
+        got = reduces if isinstance(reduces, str) else tuple(reduces)
+        raise ConfigError(f"reduces is {got!r}; expected one or more of {', '.join(REDUCES)}, as a list or tuple.")
     shape = x.shape[1:]
     x = x.flatten(1) if x.dim() == 3 else x
     found: dict[str, Tensor] = {}
@@ -167,16 +168,15 @@ def spmm_edge(
     """
     check_rows(adjacency, "x", x, adjacency.num_src, "sources", dims=(2,))
     if edge_type is not None:
-        check_shape(
-            adjacency, "edge_features", edge_features, (edge_features.shape[0], x.shape[1]), "a table as wide as x"
-        )
+        shape = (edge_features.shape[0], x.shape[1])
+        check_shape(adjacency, "edge_features", edge_features, shape, "a table as wide as x", ("x", x))
         check_edge_type(adjacency, edge_type, edge_features.shape[0])
         if edge_type.dtype not in (torch.int32, torch.int64):  # of which alone torch takes rows
             edge_type = edge_type.long()
         typed: Tensor = operators.spmm_typed(adjacency, x, edge_features, edge_type, False)
         return typed
     shape = (adjacency.num_edges, x.shape[1])
-    check_shape(adjacency, "edge_features", edge_features, shape, "one vector as wide as x for each edge")
+    check_shape(adjacency, "edge_features", edge_features, shape, "one vector as wide as x for each edge", ("x", x))
     # a vector for each edge is a weight for each edge and head, with heads one entry wide
     summed: Tensor = operators.spmm(adjacency, x.unsqueeze(-1), edge_features, False, False)
     return summed.squeeze(-1)

@@ -88,12 +88,12 @@ def graph_attention(
         tensor([0., 3.])
     """
     check_rows(adjacency, "q", q, adjacency.num_dst, "destinations", dims=(3,))
-    check_shape(adjacency, "k", k, (adjacency.num_src, *q.shape[1:]), "one row for each source, each shaped as q's")
-    check_rows(adjacency, "v", v, adjacency.num_src, "sources", dims=(3,))
-    heads = q.shape[1]
-    check_shape(adjacency, "v", v, (adjacency.num_src, heads, v.shape[2]), "one row for each source, with q's heads")
+    (sources, heads), like = (adjacency.num_src, q.shape[1]), ("q", q)
+    check_shape(adjacency, "k", k, (sources, *q.shape[1:]), "one row for each source, each shaped as q's", like)
+    check_rows(adjacency, "v", v, sources, "sources", dims=(3,))
+    check_shape(adjacency, "v", v, (sources, heads, v.shape[2]), "one row for each source, with q's heads", like)
     if bias is not None:
-        check_shape(adjacency, "bias", bias, (adjacency.num_edges, heads), "one number for each edge and head")
+        check_shape(adjacency, "bias", bias, (adjacency.num_edges, heads), "one number for each edge and head", like)
     if not 0.0 <= dropout < 1.0:
         raise ConfigError(f"dropout is {dropout}; expected a probability in [0, 1).")
     seed = torch.randint(2**62, (1,), device=q.device) if dropout else None

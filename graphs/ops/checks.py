@@ -28,16 +28,31 @@ def check_rows(
         raise DataError(f"{name} holds {str(x.dtype).removeprefix('torch.')}; expected real floating-point numbers.")
 
 
-def check_shape(adjacency: Adjacency, name: str, x: Tensor, shape: tuple[int, ...], meaning: str) -> None:
-    """Exactly this shape, on the pattern's device.
+def check_shape(
+    adjacency: Adjacency,
+    name: str,
+    x: Tensor,
+    shape: tuple[int, ...],
+    meaning: str,
+    like: tuple[str, Tensor] | None = None,
+) -> None:
+    """Exactly this shape, on the pattern's device; ``like`` another argument, of its type.
 
     Raises:
-        ShapeError: If it has another.
+        ShapeError: If it has another shape or device.
+        DataError: If the type is another. Autocast, which casts them all, lets them differ.
     """
     if x.shape != shape:
         raise ShapeError(f"{name} has shape {tuple(x.shape)}; expected {tuple(shape)}, {meaning}.")
     if x.device != adjacency.device:
         raise ShapeError(f"{name} lies on {x.device}, the adjacency on {adjacency.device}; move one with .to.")
+    if like is None or x.dtype == like[1].dtype:
+        return
+    dtype, other = (str(each.dtype).removeprefix("torch.") for each in (x, like[1]))
+    if not x.is_floating_point():
+        raise DataError(f"{name} holds {dtype}; expected real floating-point numbers.")
+    if not torch.is_autocast_enabled(x.device.type):
+        raise DataError(f"{name} holds {dtype}, {like[0]} {other}; expected one type.")
 
 
 def check_edge_type(adjacency: Adjacency, edge_type: Tensor, num_types: int) -> None:
@@ -55,4 +70,5 @@ def check_edge_type(adjacency: Adjacency, edge_type: Tensor, num_types: int) -> 
     low, high = torch.aminmax(edge_type)
     if low < 0 or high >= num_types:
         wrong = int(low if low < 0 else high)
-        raise DataError(f"edge_type holds {wrong}; expected a row of the table of {num_types}, 0 to {num_types - 1}.")
+        span = f"0 to {num_types - 1}" if num_types else "which has none"
+        raise DataError(f"edge_type holds {wrong}; expected a row of the table of {num_types}, {span}.")

@@ -44,7 +44,8 @@ def sddmm(
         tensor([4., 3.])
     """
     check_rows(adjacency, "a", a, adjacency.num_dst, "destinations")
-    check_shape(adjacency, "b", b, (adjacency.num_src, *a.shape[1:]), "one row for each source, each shaped as a's")
+    shape = (adjacency.num_src, *a.shape[1:])
+    check_shape(adjacency, "b", b, shape, "one row for each source, each shaped as a's", ("a", a))
     result: Tensor = operators.sddmm(adjacency, a, b)
     return result
 
@@ -80,7 +81,7 @@ def edge_add(
         tensor([[ 3., -1.]])
     """
     check_rows(adjacency, "a", a, adjacency.num_dst, "destinations", dims=(2,))
-    check_shape(adjacency, "c", c, (adjacency.num_src, a.shape[1]), "one number for each source and head")
+    check_shape(adjacency, "c", c, (adjacency.num_src, a.shape[1]), "one number for each source and head", ("a", a))
     total: Tensor = operators.edge_gather(adjacency, a, False) + operators.edge_gather(adjacency, c, True)
     return total if negative_slope == 1.0 else leaky_relu(total, negative_slope)
 
@@ -121,12 +122,11 @@ def gatv2_score(
         tensor([[ 0., 11.]])
     """
     check_rows(adjacency, "q", q, adjacency.num_dst, "destinations", dims=(3,))
-    check_shape(adjacency, "k", k, (adjacency.num_src, *q.shape[1:]), "one row for each source, each shaped as q's")
-    check_shape(adjacency, "att", att, tuple(q.shape[1:]), "one vector for each head")
+    shape, like = tuple(q.shape[1:]), ("q", q)
+    check_shape(adjacency, "k", k, (adjacency.num_src, *shape), "one row for each source, each shaped as q's", like)
+    check_shape(adjacency, "att", att, shape, "one vector for each head", like)
     if edge is not None:
-        check_shape(
-            adjacency, "edge", edge, (adjacency.num_edges, *q.shape[1:]), "one row for each edge, shaped as q's"
-        )
+        check_shape(adjacency, "edge", edge, (adjacency.num_edges, *shape), "one row for each edge, as q's", like)
     result: Tensor = operators.gatv2_score(adjacency, q, k, att, edge, float(negative_slope))
     return result
 

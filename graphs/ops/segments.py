@@ -1,5 +1,6 @@
 """Consecutive rows as one: pooling a batch of graphs, bounds over the rules of a table row, a node's own text."""
 
+import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
@@ -76,9 +77,17 @@ def segment_expand(
 def _segments(segments: Adjacency | Tensor) -> Adjacency:
     if isinstance(segments, Tensor):
         return Adjacency.from_ptr(segments)
-    if segments.num_src != segments.num_edges:
+    # a compiler may not ask what a tensor holds; where it is not, the answer is kept
+    if not torch.compiler.is_compiling() and not segments.cached("are segments", lambda: _are_consecutive(segments)):
         raise DataError(
-            f"segments is {segments!r}, which has sources that no single row owns; expected pointers, "
-            "or Adjacency.from_ptr of them alone."
+            f"segments is {segments!r}, whose rows do not own consecutive entries, each its own source; expected "
+            "pointers, or Adjacency.from_ptr of them alone."
         )
     return segments
+
+
+def _are_consecutive(segments: Adjacency) -> bool:
+    if segments.num_src != segments.num_edges:
+        return False
+    slots = torch.arange(segments.num_edges, dtype=segments.col.dtype, device=segments.device)
+    return segments.col is segments.slot_t or torch.equal(segments.col, slots)  # from_ptr makes them one tensor

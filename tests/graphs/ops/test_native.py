@@ -172,15 +172,11 @@ def test_spread_is_exact_far_from_zero():
 @compiled
 def test_columns_of_a_wider_tensor_give_the_same():
     adjacency, wide = graph(), numbers(30, 50)
-    part = wide[:, 7:40]
-    for one, other in zip(
-        *(native.multi_aggregate(adjacency, x, "max,std", EPS) for x in (part, part.clone())), strict=True
-    ):
-        assert torch.equal(one, other)
-    turned = wide.t().contiguous().t()
-    assert torch.equal(
-        native.spmm(adjacency, turned, None, False, True), native.spmm(adjacency, wide, None, False, True)
-    )
+    part, turned = wide[:, 7:40], wide.t().contiguous().t()
+    answers = [native.multi_aggregate(adjacency, x, "max,std", EPS) for x in (part, part.clone())]
+    assert all(torch.equal(one, other) for one, other in zip(*answers, strict=True))
+    sums = [native.spmm(adjacency, x, None, False, True) for x in (turned, wide)]
+    assert torch.equal(*sums)
 
 
 @compiled
@@ -224,7 +220,8 @@ def test_one_openmp_runtime_is_loaded():
 
 @compiled
 def test_half_precision_and_other_devices_are_left_to_torch():
-    assert native.supports(torch.zeros(1)) and native.supports(torch.zeros(1, dtype=torch.float64), graph())
+    assert native.supports(torch.zeros(1))
+    assert native.supports(torch.zeros(1, dtype=torch.float64), graph())
     assert not native.supports(torch.zeros(1, dtype=torch.bfloat16))
     assert not native.supports(torch.zeros(1, device="meta"))
 

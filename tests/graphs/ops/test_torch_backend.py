@@ -7,7 +7,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graftable.graphs.ops import reference, torch_aggregate, torch_attention, torch_primitives, torch_sums
+from graftable.graphs.ops import (
+    reference,
+    torch_aggregate,
+    torch_attention,
+    torch_backend,
+    torch_primitives,
+    torch_sums,
+)
 from graftable.graphs.ops.adjacency import Adjacency
 
 PATHS = {
@@ -261,3 +268,30 @@ def test_results_do_not_depend_on_the_number_of_threads(way):
         assert all(map(torch.equal, alone, everything()))
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_backend_has_every_operator_of_the_reference():
+    assert torch_backend.__all__ == reference.__all__
+    assert all(callable(getattr(torch_backend, name)) for name in reference.__all__)
+
+
+@law
+def test_compiled_code_is_chosen_for_numbers_of_one_type_only(problem):
+    adjacency, numbers, *_ = problem
+    x = numbers(adjacency.num_src, 2, 3).float()
+    weight = numbers(adjacency.num_edges, 2).double()
+    y = torch_backend.spmm(adjacency, x, weight, False, False)
+    assert_same(y, reference.spmm(adjacency, x, weight, False, False), 2e-6)
+    table, edge_type = numbers(2, 3).double(), torch.arange(adjacency.num_edges) % 2
+    y = torch_backend.spmm_typed(adjacency, x[:, 0], table, edge_type, False)
+    assert_same(y, reference.spmm_typed(adjacency, x[:, 0], table, edge_type, False), 2e-6)
+
+
+@law
+def test_compiled_and_composed_kernels_agree(problem):
+    adjacency, numbers, *_ = problem
+    n, m = adjacency.num_dst, adjacency.num_src
+    q, k, v = numbers(n, 2, 3), numbers(m, 2, 3), numbers(m, 2, 3)
+    compare(torch_backend, "graph_attention", problem, q, k, v, None, 0.5, 0.0, None)
+    compare(torch_backend, "sddmm", problem, q, k)
+    compare(torch_backend, "spmm", problem, k, numbers(adjacency.num_edges, 2), False, True)
