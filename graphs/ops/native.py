@@ -35,14 +35,14 @@ __all__ = [
 
 VALUES = {torch.float32: "float", torch.float64: "double"}
 INDICES = {torch.int32: "int32_t", torch.int64: "int64_t"}
-NONE, PER_HEAD, PER_COLUMN = range(3)  # how a weight multiplies the columns of a row
+NONE, PER_SOURCE, PER_HEAD, PER_COLUMN = range(4)  # which weight multiplies a column of a row
 
 SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "aggregate": "pppnnnndppppppi",
     "winners": "pppppnnnpii",
     "slopes": "ppppppnndpi",
     "spread": "pppppnnnnpi",
-    "sum": "pppppppnnnnniipi",
+    "sum": "ppppppnnnnniipi",
     "typed": "pppppnnnpi",
     "sddmm": "ppppnnnnpi",
     "gatv2": "ppppppnnnndpi",
@@ -122,11 +122,10 @@ def _sum(
     ptr, far, slot, n = _half(adjacency, transposed)
     far = far if col is None else col
     x, weight = _rows(x), None if weight is None else weight.contiguous()
-    share = adjacency.inverse_degree(x.dtype) if mean and transposed else None
     y = torch.empty((n, *x.shape[1:]), dtype=x.dtype)
     _for(adjacency, x).sum(
-        ptr.data_ptr(), far.data_ptr(), _at(slot), _at(edge_type), x.data_ptr(), _at(weight), _at(share),
-        n, far.shape[0], x.stride(0), *shape, kind, mean and not transposed, y.data_ptr(), torch.get_num_threads(),
+        ptr.data_ptr(), far.data_ptr(), _at(slot), _at(edge_type), x.data_ptr(), _at(weight),
+        n, far.shape[0], x.stride(0), *shape, kind, mean, y.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
     return y
 
@@ -140,7 +139,13 @@ def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: boo
     kind = NONE if weight is None else PER_HEAD
     if weight is not None and x.dim() == 3 and shape[1] == 1:
         kind, shape = PER_COLUMN, (1, shape[0])
-    return _sum(adjacency, x, weight, kind, shape, transposed, mean=mean)
+    if mean and transposed:  # the degree is that of the far end
+        share = adjacency.inverse_degree(x.dtype)
+        if weight is None:
+            return _sum(adjacency, x, share, PER_SOURCE, shape, transposed)
+        share = share.index_select(0, adjacency.row)
+        weight = weight * (share if weight.dim() == 1 else share[:, None])
+    return _sum(adjacency, x, weight, kind, shape, transposed, mean=mean and not transposed)
 
 
 def spmm_typed(adjacency: Adjacency, x: Tensor, table: Tensor, edge_type: Tensor, transposed: bool) -> Tensor:

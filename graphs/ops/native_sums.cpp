@@ -4,11 +4,11 @@
 
 namespace {
 
-enum Weight { NONE, PER_HEAD, PER_COLUMN };
+enum Weight { NONE, PER_SOURCE, PER_HEAD, PER_COLUMN };  // PER_SOURCE: one for each row of x
 
 struct Sum {
   const I *ptr, *col, *slot, *type;  // slot: where the weight of an entry stands; type: which row of a table it is
-  const T *x, *weight, *share;       // share: one factor for each row of x
+  const T *x, *weight;
   int64_t last, ld, H, D;
   T* y;
   bool mean, streaming;
@@ -23,16 +23,19 @@ struct Sum {
         const int64_t j = col[e], ahead = std::min(e + AHEAD, last);
         const T* p = x + j * ld + f;
         prefetch<K * L * sizeof(T)>(x + (int64_t)col[ahead] * ld + f);
-        int64_t w = slot ? (int64_t)slot[e] : e;
-        if (W == PER_HEAD && slot) __builtin_prefetch(weight + (int64_t)slot[ahead] * H);
-        if (W == PER_COLUMN && type) w = type[w];
-        if (W == PER_COLUMN && !type && slot) prefetch<K * L * sizeof(T)>(weight + (int64_t)slot[ahead] * F + f);
+        int64_t w = W == PER_SOURCE ? j : e;
+        if constexpr (W == PER_HEAD || W == PER_COLUMN) {
+          if (slot) w = slot[e];
+          if (slot && W == PER_HEAD) __builtin_prefetch(weight + (int64_t)slot[ahead] * H);
+          if (slot && W == PER_COLUMN && !type) prefetch<K * L * sizeof(T)>(weight + (int64_t)slot[ahead] * F + f);
+          if (W == PER_COLUMN && type) w = type[w];
+        }
 #pragma GCC unroll 4
         for (int k = 0; k < K; ++k) {
           Vec<L> v = load<L>(p + k * L);
+          if constexpr (W == PER_SOURCE) v *= weight[w];
           if constexpr (W == PER_HEAD) v *= weight[w * H + head[k]];
           if constexpr (W == PER_COLUMN) v *= load<L>(weight + w * F + f + k * L);
-          if (share) v *= share[j];
           sum[k] += v;
         }
       }
@@ -77,10 +80,11 @@ void typed_outer(const I* row, const I* col, const I* type, const T* a, const T*
 
 extern "C" {
 
-void sum(const I* ptr, const I* col, const I* slot, const I* type, const T* x, const T* weight, const T* share,
-         int64_t n, int64_t E, int64_t ld, int64_t H, int64_t D, int kind, int mean, T* y, int threads) {
-  const Sum s{ptr, col, slot, type, x, weight, share, E - 1, ld, H, D, y, mean != 0, streams(y, H * D * sizeof(T), n)};
+void sum(const I* ptr, const I* col, const I* slot, const I* type, const T* x, const T* weight, int64_t n,
+         int64_t E, int64_t ld, int64_t H, int64_t D, int kind, int mean, T* y, int threads) {
+  const Sum s{ptr, col, slot, type, x, weight, E - 1, ld, H, D, y, mean != 0, streams(y, H * D * sizeof(T), n)};
   if (kind == NONE) sum_as<NONE>(s, n, threads);
+  if (kind == PER_SOURCE) sum_as<PER_SOURCE>(s, n, threads);
   if (kind == PER_HEAD) sum_as<PER_HEAD>(s, n, threads);
   if (kind == PER_COLUMN) sum_as<PER_COLUMN>(s, n, threads);
 }
