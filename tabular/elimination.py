@@ -121,8 +121,13 @@ def eliminate(
         waiting = {column for row in rows for column, _ in row.terms}
         waiting -= {item.column for item in derived} | {level.column for level in levels}
         limit = max(_MANY_ROWS, 2 * len(system.bounds))
+        preference = _preference(system, spreads, pinned, style)
+        keys: dict[str, tuple[float | str, ...]] = {}
+        system.touched = set(waiting)
         while waiting:
-            column = min(waiting.difference(pinned) or waiting, key=_preference(system, spreads, style))
+            keys.update((column, preference(column)) for column in system.touched & waiting)
+            system.touched.clear()
+            column = min(waiting, key=keys.__getitem__)
             waiting.remove(column)
             levels.append(_take(system, column, max_rows))
             if len(system.bounds) > limit:
@@ -165,15 +170,21 @@ def _solve_equalities(
     return derived, levels
 
 
-def _preference(system: RowSystem, spreads: Mapping[str, float], style: Style) -> Callable[[str], tuple[object, ...]]:
-    def key(column: str) -> tuple[object, ...]:
-        fill, spread = system.fill(column), spreads.get(column, 1.0)
-        if style == "fill":
-            return (fill, -spread, column)
-        free = max(fill, 0)  # the other styles choose among columns that add no row
-        if style == "leaves":
-            return (free, len(system.holders.get(column, ())), -spread, column)
-        return (free, -spread if style == "cheap" else spread, column)
+def _preference(
+    system: RowSystem, spreads: Mapping[str, float], pinned: Collection[str], style: Style
+) -> Callable[[str], tuple[float | str, ...]]:
+    """Ranks columns to eliminate next, and so to correct last."""
+
+    def key(column: str) -> tuple[float | str, ...]:
+        (gap, fill), spread = system.effect(column), spreads.get(column, 1.0)
+        free = max(fill, 0)  # most styles choose among columns that add no row
+        taste: dict[Style, tuple[float, float]] = {
+            "fill": (fill, -spread),
+            "leaves": (free, len(system.holders.get(column, ()))),
+            "cheap": (free, -spread),
+            "dear": (free, spread),
+        }
+        return column in pinned, gap, *taste[style], -spread, column
 
     return key
 

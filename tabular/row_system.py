@@ -19,7 +19,7 @@ class EmptySystemError(Exception):
 
 @dataclass
 class RowSystem:
-    """Rows ``left >= bound`` by their left side, and the left sides by column.
+    """Rows ``left >= bound`` by their left side, the left sides with their coefficient by column, and what changed.
 
     Example:
         >>> system = RowSystem()
@@ -30,7 +30,8 @@ class RowSystem:
     """
 
     bounds: dict[Terms, int] = field(default_factory=dict)
-    holders: dict[str, set[Terms]] = field(default_factory=dict)
+    holders: dict[str, dict[Terms, int]] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
 
     def add(self, terms: Mapping[str, int] | Iterable[tuple[str, int]], bound: int) -> None:
         """Add ``sum of terms >= bound``, coprime, its bound rounded up.
@@ -51,13 +52,15 @@ class RowSystem:
         if (other := self.bounds.get(mirrored(left))) is not None and other + bound > 0:
             raise EmptySystemError
         self.bounds[left] = bound
-        for column, _ in left:
-            self.holders.setdefault(column, set()).add(left)
+        for column, a in left:
+            self.holders.setdefault(column, {})[left] = a
+            self.touched.add(column)
 
     def remove(self, left: Terms) -> int:
         """Take a row out; returns its bound."""
         for column, _ in left:
-            self.holders[column].discard(left)
+            del self.holders[column][left]
+            self.touched.add(column)
         return self.bounds.pop(left)
 
     def remove_equality(self, left: Terms) -> int:
@@ -69,16 +72,17 @@ class RowSystem:
         """The left sides that bound a column from below and from above."""
         below: list[Terms] = []
         above: list[Terms] = []
-        for left in sorted(self.holders.get(column, ())):
-            (below if dict(left)[column] > 0 else above).append(left)
+        for left, a in sorted(self.holders.get(column, {}).items()):
+            (below if a > 0 else above).append(left)
         return below, above
 
-    def fill(self, column: str) -> int:
-        """Rows that eliminating a column adds, less those that it takes away."""
-        held = self.holders.get(column, ())
-        below = sum(1 for left in held for name, a in left if name == column and a > 0)
-        above = len(held) - below
-        return below * above - below - above
+    def effect(self, column: str) -> tuple[bool, int]:
+        """What eliminating a column does: whether it is inexact on integers, and the rows that it adds."""
+        coefficients = self.holders.get(column, {}).values()
+        below = [a for a in coefficients if a > 0]
+        above = [a for a in coefficients if a < 0]
+        gap = max(below, default=1) > 1 and min(above, default=-1) < -1
+        return gap, len(below) * len(above) - len(coefficients)
 
     def equalities(self) -> list[Terms]:
         """One left side of each pair of rows that make an equality."""

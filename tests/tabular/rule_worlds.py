@@ -11,7 +11,14 @@ import numpy as np
 from graftable.tabular.expressions import And, Comparison, Constant, IsNull, Linear, Member, Not, Or, Rule, RuleSet
 
 OPERATORS = ("<=", "<", ">=", ">", "==", "!=")
-COMPARE = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater, "==": np.equal, "!=": np.not_equal}
+COMPARE = {
+    "<=": np.less_equal,
+    "<": np.less,
+    ">=": np.greater_equal,
+    ">": np.greater,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
 
 
 @dataclass(frozen=True)
@@ -115,9 +122,7 @@ class World:
     def rows(self, generator, count):
         """Random rows, some outside the box."""
         numbers = {name: generator.integers(-2 * self.reach, 2 * self.reach + 1, count) for name in self.numeric}
-        codes = {
-            name: generator.integers(0, len(self.schema[name].categories), count) for name in self.categorical
-        }
+        codes = {name: generator.integers(0, len(self.schema[name].categories), count) for name in self.categorical}
         return numbers, codes
 
 
