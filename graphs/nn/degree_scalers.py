@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from graftable.errors import ConfigError, ShapeError
 from graftable.graphs.ops import Adjacency
 
-__all__ = ["SCALERS", "DegreeScalers", "degree_histogram"]
+__all__ = ["SCALERS", "DegreeClasses", "DegreeScalers", "degree_classes", "degree_histogram"]
 
 #: The scalers by name, as PyG calls them.
 SCALERS: Final = ("identity", "amplification", "attenuation", "linear", "inverse_linear")
@@ -31,7 +32,7 @@ class DegreeScalers(nn.Module):
         trainable: Learn the two means.
 
     Shapes:
-        deg: (largest degree + 1,); returns (destinations, scalers).
+        deg: (largest degree + 1,); degree: (nodes,); returns (nodes, scalers).
 
     Raises:
         ConfigError: If a name is not known.
@@ -41,9 +42,8 @@ class DegreeScalers(nn.Module):
         Corso et al., "Principal Neighbourhood Aggregation for Graph Nets", 2020, equation 5.
 
     Example:
-        >>> adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1], [2, 2]]), num_nodes=3)
-        >>> DegreeScalers(["identity", "linear"], torch.tensor([2, 0, 1]))(adjacency, torch.float32)[2]
-        tensor([1., 3.])
+        >>> DegreeScalers(["identity", "linear"], deg=torch.tensor([2, 0, 1]))(torch.tensor([2]))
+        tensor([[1., 3.]])
     """
 
     avg_deg_lin: Tensor
@@ -70,15 +70,14 @@ class DegreeScalers(nn.Module):
         self.avg_deg_lin.data.fill_(self.initial[0])
         self.avg_deg_log.data.fill_(self.initial[1])
 
-    def forward(self, adjacency: Adjacency, dtype: torch.dtype) -> Tensor:
-        """Scale each destination of ``adjacency``."""
-        degree, log_degree, at_least_one, log_at_least_one = adjacency.cached(
-            f"degrees {dtype}", lambda: _degrees(adjacency, dtype)
-        )
+    def forward(self, degree: Tensor) -> Tensor:
+        """Scale nodes of these in-degrees."""
+        degree = degree.to(self.avg_deg_lin.dtype)
+        at_least_one = degree.clamp(min=1)
         factors = {
             "identity": lambda: torch.ones_like(degree),
-            "amplification": lambda: log_degree / self.avg_deg_log,
-            "attenuation": lambda: self.avg_deg_log / log_at_least_one,
+            "amplification": lambda: degree.log1p() / self.avg_deg_log,
+            "attenuation": lambda: self.avg_deg_log / at_least_one.log1p(),
             "linear": lambda: degree / self.avg_deg_lin,
             "inverse_linear": lambda: self.avg_deg_lin / at_least_one,
         }
@@ -101,9 +100,37 @@ def degree_histogram(adjacencies: Iterable[Adjacency]) -> Tensor:
     return total
 
 
-def _degrees(adjacency: Adjacency, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    # a later training step may save what an evaluation built, so these must not be inference tensors
-    with torch.inference_mode(False):
-        degree = adjacency.rowptr.diff().to(dtype)
-        at_least_one = degree.clamp(min=1)
-        return degree, degree.log1p(), at_least_one, at_least_one.log1p()
+@dataclass(frozen=True, slots=True)
+class DegreeClasses:
+    """The destinations of a pattern by in-degree.
+
+    Attributes:
+        degrees: ``(classes,)``, the degrees that occur, rising.
+        sizes: How many destinations have each.
+        class_of: ``(destinations,)``, the class of each.
+        order: ``(destinations,)``, the destinations class by class.
+        place: ``(destinations,)``, where each stands in ``order``.
+    """
+
+    degrees: Tensor
+    sizes: list[int]
+    class_of: Tensor
+    order: Tensor
+    place: Tensor
+
+
+def degree_classes(adjacency: Adjacency) -> DegreeClasses:
+    """Sort the destinations by in-degree, once per pattern.
+
+    Example:
+        >>> classes = degree_classes(Adjacency.from_edge_index(torch.tensor([[0, 1], [2, 2]]), num_nodes=3))
+        >>> classes.degrees.tolist(), classes.sizes, classes.order.tolist()
+        ([0, 2], [2, 1], [0, 1, 2])
+    """
+    return adjacency.cached("degree classes", lambda: _classes(adjacency))
+
+
+def _classes(adjacency: Adjacency) -> DegreeClasses:
+    degrees, class_of, sizes = torch.unique(adjacency.rowptr.diff(), return_inverse=True, return_counts=True)
+    order = class_of.argsort(stable=True)
+    return DegreeClasses(degrees, sizes.tolist(), class_of, order, order.argsort())

@@ -121,7 +121,7 @@ def _hold_epsilon(layer: nn.Module, eps: float, learn: bool) -> None:
 
 
 def _plus_self(neighbours: Tensor, x_dst: Tensor | None, eps: Tensor) -> Tensor:
-    return neighbours if x_dst is None else neighbours + (1 + eps) * x_dst
+    return neighbours if x_dst is None else torch.addcmul(neighbours, x_dst, 1 + eps)
 
 
 def _input_width(network: nn.Module) -> int:

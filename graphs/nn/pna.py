@@ -2,8 +2,9 @@
 
 PyG gathers both ends of every edge, joins them and maps the long rows. Here the first map of a message is split into a
 part for each end, so that without edge features nothing of size edges x width is made: the mean, maximum and minimum
-of ``a_i + b_j`` over ``j`` are ``a_i`` plus those of ``b_j``, and its spread is that of ``b_j``. The map after the
-aggregation is applied before the scaling, one number a node, so that no long row of scaled summaries is made either.
+of ``a_i + b_j`` over ``j`` are ``a_i`` plus those of ``b_j``, and its spread is that of ``b_j``. Nor is the long row of
+all scaled summaries made: nodes of one degree are scaled alike, so for each degree the scaled maps add up to one map,
+which in a batch with few degrees, as of molecules, divides the work after the aggregation by the number of scalers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.nn import functional
 from graftable.errors import ConfigError
 from graftable.graphs.ops import Adjacency, edge_add, edge_gather, multi_aggregate
 
-from .degree_scalers import DegreeScalers
+from .degree_scalers import DegreeClasses, DegreeScalers, degree_classes
 from .initialization import reset
 from .inputs import must_be_square, optional_edge_matrix
 from .patterns import incidence
@@ -28,6 +29,7 @@ __all__ = ["AGGREGATORS", "PNAConv"]
 
 #: The aggregators by name, as PyG calls them.
 AGGREGATORS: Final = ("mean", "max", "min", "std", "sum", "var")
+ROWS_PER_CLASS: Final = 128  # with fewer nodes of a degree, a product for each degree costs more than it saves
 SMALLEST_VARIANCE: Final = 1e-5  # PyG calls a standard deviation up to the root of this 0
 
 
@@ -113,7 +115,7 @@ class PNAConv(nn.Module):
         must_be_square(adjacency, "PNAConv")
         edges = optional_edge_matrix(edge_features, adjacency, self.edge_dim, "PNAConv")
         summaries = self._summaries(x, adjacency, edges)
-        out: Tensor = self.lin(self._combined(x, summaries, self.aggr_module(adjacency, x.dtype)))
+        out: Tensor = self.lin(self._combined(x, summaries, degree_classes(adjacency)))
         return out
 
     def _summaries(self, x: Tensor, adjacency: Adjacency, edges: Tensor | None) -> Tensor:
@@ -149,7 +151,7 @@ class PNAConv(nn.Module):
             if name == "var":
                 part = part.square()
             elif name == "std":
-                part = part.masked_fill(part <= math.sqrt(SMALLEST_VARIANCE) * (1 + 1e-6), 0.0)
+                part = functional.threshold(part, math.sqrt(SMALLEST_VARIANCE) * (1 + 1e-6), 0.0)
             elif shift is not None and name == "sum":
                 part = part + shift * pattern.rowptr.diff().unsqueeze(1)
             elif shift is not None:
@@ -157,16 +159,24 @@ class PNAConv(nn.Module):
             parts.append(part.view(-1, self.towers, self.F_in))
         return torch.cat(parts, dim=2)
 
-    def _combined(self, x: Tensor, summaries: Tensor, scales: Tensor) -> Tensor:
+    def _combined(self, x: Tensor, summaries: Tensor, classes: DegreeClasses) -> Tensor:
         r"""The towers' outputs: :math:`\gamma` maps the node's own row plus, for each scaler, the scaled summaries."""
         weight = _stacked(self.post_nns, "weight")  # (towers, F_out, width + scalers * aggregators * width)
-        own, rest = weight[..., : self.F_in], weight[..., self.F_in :]
-        rest = rest.reshape(*rest.shape[:2], scales.shape[1], -1)
-        out = self._towers(x, own, _stacked(self.post_nns, "bias"))
-        for scale, part in zip(scales.unbind(1), rest.unbind(2), strict=True):
-            out = out + scale.unsqueeze(1) * _each_tower(summaries, part)
-        parts = out.view(-1, self.towers, self.F_out).unbind(1)
-        return torch.cat([_later(network)(part) for network, part in zip(self.post_nns, parts, strict=True)], dim=1)
+        scales = self.aggr_module(classes.degrees)
+        rest = weight[..., self.F_in :].reshape(*weight.shape[:2], scales.shape[1], -1)
+        out = self._towers(x, weight[..., : self.F_in], _stacked(self.post_nns, "bias"))
+        if len(classes.sizes) * ROWS_PER_CLASS <= len(x):
+            maps = torch.einsum("ds,tosi->dtoi", scales, rest)
+            parts = torch.split(summaries.index_select(0, classes.order), classes.sizes)
+            mapped = [_each_tower(part, each) for part, each in zip(parts, maps, strict=True)]
+            out = out + torch.cat(mapped).index_select(0, classes.place)
+        else:
+            unscaled = _each_tower(summaries, rest.transpose(1, 2).flatten(1, 2))
+            unscaled = unscaled.view(-1, self.towers, scales.shape[1], self.F_out)
+            scale = scales.index_select(0, classes.class_of)[:, None, :, None]
+            out = out + (scale * unscaled).sum(2).flatten(1)
+        outputs = out.view(-1, self.towers, self.F_out).unbind(1)
+        return torch.cat([_later(network)(part) for network, part in zip(self.post_nns, outputs, strict=True)], dim=1)
 
     def _towers(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.divide_input:
@@ -206,5 +216,10 @@ def _composed(weight: Tensor, encoder: nn.Linear, edges: Tensor) -> Tensor:
 
 def _where_neighbours(adjacency: Adjacency, values: Tensor) -> Tensor:
     """Zero where a node hears from nobody: an aggregate of nothing is 0, whatever the node itself would have added."""
-    hears = adjacency.cached("hears", lambda: (adjacency.rowptr.diff() > 0).unsqueeze(1))
-    return torch.where(hears, values, 0.0)
+    hears, all_hear = adjacency.cached("hears", lambda: _hears(adjacency))
+    return values if all_hear else torch.where(hears, values, 0.0)
+
+
+def _hears(adjacency: Adjacency) -> tuple[Tensor, bool]:
+    hears = adjacency.rowptr.diff() > 0
+    return hears.unsqueeze(1), bool(hears.all())

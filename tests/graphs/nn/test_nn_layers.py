@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from graftable.errors import ConfigError, ShapeError
 from graftable.graphs import nn as ours
+from graftable.graphs.nn import pna
 from graftable.graphs.ops import Adjacency
 
 WIDTH, OUT, EDGE_WIDTH = 6, 4, 3
@@ -102,6 +103,12 @@ def test_layers_equal_pyg(case, dtype, graph, assert_equals_pyg):
     theirs, mine = (build(package, name, args, options) for package in (pyg, ours))
     x, edges = torch.randn(num_nodes, WIDTH), edge_values(edge_kind, edge_index.shape[1])
     assert_equals_pyg(theirs, mine, x, edge_index, num_nodes, edges, dtype)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] == "PNAConv"], ids=names)
+def test_pna_with_one_map_per_degree_equals_pyg(case, graph, assert_equals_pyg, monkeypatch):
+    monkeypatch.setattr(pna, "ROWS_PER_CLASS", 1)  # as in a batch with few degrees
+    test_layers_equal_pyg(case, torch.float64, graph, assert_equals_pyg)
 
 
 @pytest.mark.parametrize("case", BIPARTITE, ids=names)
