@@ -39,8 +39,10 @@ def _small_tiles(monkeypatch):
 
 
 def hub_pattern(dtype=torch.float32):
-    """Six destinations, seven sources: a hub on either side, equal edges, loops, an empty row and an empty column."""
+    """Six destinations, seven sources: a hub on either side, equal edges, loops, empty rows and columns."""
     edges = torch.randint(0, 5, (2, 30), generator=torch.Generator().manual_seed(3))
+    edges[1] %= 4
+    edges[1, -1] = 4  # alone in its row
     edges[1, :13], edges[0, 13:22] = 2, 3  # thirteen edges into node 2: three whole segments and one of a single edge
     pattern = Adjacency.from_edge_index(edges, (6, 7))
     if dtype != torch.float64:
