@@ -125,7 +125,7 @@ def split_cells(data: bytes, dialect: CsvDialect) -> tuple[NDArray[np.int64], ND
 
 def unquoted(cells: pa.Array, quote: str) -> pa.Array:
     """Cell sources as texts: the quotes around them gone, doubled quotes single."""
-    if not quote:
+    if not quote or not pc.any(pc.starts_with(cells, quote), min_count=0).as_py():
         return cells
     quoted = pc.and_(
         pc.starts_with(cells, quote), pc.and_(pc.ends_with(cells, quote), pc.greater(pc.binary_length(cells), 1))
@@ -175,13 +175,13 @@ class CsvChunk:
         """The source texts of a column as Arrow strings, null where the text says null."""
         position = self._positions[column]
         # cell, gap, cell, gap, ...: one array of strings over the bytes as they are, of which every other is wanted
-        offsets = np.stack([self._starts[:, position], self._ends[:, position]], axis=1).ravel().astype(np.int32)
-        offsets = np.append(offsets, np.int32(len(self.data)))
+        offsets = np.empty(2 * self.num_rows + 1, np.int32)
+        offsets[0:-1:2], offsets[1::2] = self._starts[:, position], self._ends[:, position]
+        offsets[-1] = len(self.data)
         both = pa.StringArray.from_buffers(2 * self.num_rows, pa.py_buffer(offsets), pa.py_buffer(self.data))
-        cells = both.take(pa.array(np.arange(0, 2 * self.num_rows, 2)))
-        cells = unquoted(cells, self.dialect.quote.decode())
+        cells = unquoted(both.take(pa.array(np.arange(0, 2 * self.num_rows, 2))), self.dialect.quote.decode())
         null = pc.is_in(cells, pa.array(self.nulls, pa.string()))
-        return pc.if_else(null, pa.scalar(None, pa.string()), cells)
+        return pc.if_else(null, pa.scalar(None, pa.string()), cells) if null.true_count else cells
 
     def place(self, row: int) -> str:
         """The line of the file on which a row of the chunk begins."""

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from .io import ReadOptions, open_table
+from .io import ReadOptions, Table, open_table
 from .lattice import LatticeCells, format_dates, number_text, parse_dates, parse_numbers
 from .schema import ColumnSchema, Kind, Schema
 
@@ -63,13 +64,20 @@ def detect(source: Any, columns: Sequence[str] | None = None, options: ReadOptio
     """
     table = open_table(source, options)
     wanted = table.names if columns is None else tuple(name for name in table.names if name in set(columns))
-    found = [_Column(name, table.decimal) for name in wanted]
-    for chunk in table.chunks():
-        for column in found:
-            column.add(chunk.texts(column.name))
-    schema = Schema(tuple(column.described() for column in found))
+    found = {name: _Column(name, table.decimal) for name in wanted}
+    _read(table, found.values())
+    # a column that looked numeric for some chunks and then was not has to be counted from the top
+    late = {name: _Column(name, table.decimal, numeric=False) for name, column in found.items() if column.is_late}
+    _read(table, late.values())
+    schema = Schema(tuple(column.described() for column in (found | late).values()))
     schema.require(columns or (), table.source)
     return schema
+
+
+def _read(table: Table, columns: Collection["_Column"]) -> None:
+    for chunk in table.chunks() if columns else ():
+        for column in columns:
+            column.add(chunk.texts(column.name))
 
 
 @dataclass
@@ -80,7 +88,7 @@ class _Numbers:
     step: int = 0  # all numbers are multiples of this
     least: Fraction | None = None
     greatest: Fraction | None = None
-    sample: list[float] = field(default_factory=list)
+    sample: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def add(self, cells: LatticeCells) -> None:
         finer = math.lcm(self.scale, cells.scale)
@@ -94,7 +102,8 @@ class _Numbers:
         self.least = least if self.least is None else min(self.least, least)
         self.greatest = greatest if self.greatest is None else max(self.greatest, greatest)
         room = SAMPLE - len(self.sample)
-        self.sample += (numbers[:room] / cells.scale).tolist()
+        if room > 0:
+            self.sample = np.append(self.sample, (numbers[:room] / cells.scale).astype(np.float64))
 
     def decimals(self) -> int:
         """How many decimals the values need: trailing zeros do not count."""
@@ -105,23 +114,23 @@ class _Numbers:
 
     def spread(self, scale: int) -> Fraction:
         """The interquartile range; else the standard deviation; else one lattice step."""
-        values = np.array(self.sample, np.float64)
+        values = self.sample
         low, high = np.quantile(values, [0.25, 0.75]) if len(values) else (0.0, 0.0)
         width = next((w for w in (high - low, float(values.std()) if len(values) else 0.0) if 0 < w < math.inf), 0.0)
         return Fraction(round(width * scale), scale) or Fraction(1, scale)
 
     def median(self, scale: int) -> int:
         """The middle value in lattice units."""
-        return round(Fraction(float(np.median(self.sample))) * scale) if self.sample else 0
+        return round(Fraction(float(np.median(self.sample))) * scale) if len(self.sample) else 0
 
 
 class _Column:
     """What is known of a column so far: every kind that its texts still allow."""
 
-    def __init__(self, name: str, decimal: str) -> None:
+    def __init__(self, name: str, decimal: str, numeric: bool = True) -> None:
         self.name, self.decimal = name, decimal
-        self.nullable, self.rows = False, 0
-        self.numbers: _Numbers | None = _Numbers()
+        self.nullable, self.rows, self.is_late = False, 0, False
+        self.numbers: _Numbers | None = _Numbers() if numeric else None
         self.shown = 99
         self.dates: dict[str, _Numbers] = {date_format: _Numbers() for date_format in DATE_FORMATS}
         self.iso_form = (0, " ", 0)  # the finest seen: precision, letter before the clock, digits of a second
@@ -130,13 +139,16 @@ class _Column:
     def add(self, texts: pa.Array) -> None:
         """Take the texts of one more chunk."""
         self.nullable = self.nullable or texts.null_count > 0
-        texts = texts.drop_null()
-        self.rows += len(texts)
+        texts = texts.drop_null() if texts.null_count else texts
         if not len(texts):
             return
         if self.numbers is not None:
             self._add_numbers(texts)
-        if self.numbers is None and self.dates:
+            self.is_late = self.numbers is None and self.rows > 0
+        self.rows += len(texts)
+        if self.numbers is not None or self.is_late:
+            return
+        if self.dates:
             self._add_dates(texts)
         if self.counts is not None:
             counted = pc.value_counts(texts)

@@ -22,7 +22,7 @@ from .csv_text import Changes, CsvChunk, CsvDialect, rows_end, split_cells, unqu
 
 __all__ = ["Changes", "Chunk", "CsvTable", "ReadOptions", "Table", "TableWriter", "open_table"]
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 2 << 20  # small enough for the caches, large enough for numpy
 LONGEST_ROW = 64 << 20  # bytes; more is a quote that was never closed
 
 
@@ -213,7 +213,8 @@ class CsvTable:
             ) from error
 
     def _read_header(self, block: bytes) -> tuple[bytes, tuple[str, ...]]:
-        starts, ends, widths = split_cells(block, self.dialect)
+        head = block[: 1 << 16]
+        starts, ends, widths = split_cells(head[: rows_end(head, self.dialect)] or block, self.dialect)
         end = int(starts[widths[0]]) if len(widths) > 1 else len(block)
         cells = pa.array([block[s:e].decode() for s, e in zip(starts[: widths[0]], ends[: widths[0]], strict=True)])
         cells = pa.array([cells[0].as_py().removeprefix("\ufeff"), *cells[1:].to_pylist()])
