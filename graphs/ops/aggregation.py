@@ -80,8 +80,7 @@ def _weighted(adjacency: Adjacency, x: Tensor, edge_weight: Tensor | None, mean:
         result: Tensor = operators.spmm(adjacency, x, edge_weight, False, mean)
         return result
     if edge_weight is not None:
-        shape = (adjacency.num_edges,)
-        check_shape(adjacency, "edge_weight", edge_weight, shape, "one weight for each edge", ("x", x))
+        check_shape(adjacency, "edge_weight", edge_weight, (adjacency.num_edges,), "one weight for each edge", ("x", x))
     if x.dim() == 2:
         result = operators.spmm(adjacency, x, edge_weight, False, mean)
         return result
