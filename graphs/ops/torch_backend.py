@@ -1,14 +1,18 @@
-"""The operators on CPU from torch's own primitives: the whole contract of a backend, gathered from its parts."""
+"""The operators on CPU: the whole contract of a backend, each from whichever of two sources is faster.
 
-from .torch_aggregate import multi_aggregate, multi_aggregate_backward
-from .torch_attention import (
-    gatv2_score,
-    gatv2_score_backward,
-    graph_attention,
-    graph_attention_backward,
-    segment_softmax,
-)
-from .torch_sums import edge_gather, edge_sum, sddmm, spmm, spmm_typed, typed_outer
+Sums with one weight an edge are torch's own primitives, which run at the speed of memory. The rest is compiled from
+C++ where a compiler is found (:mod:`.native`), and else made of torch's primitives too, slower but equal.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from . import native, torch_aggregate, torch_attention, torch_primitives, torch_sums
+from .adjacency import Adjacency
+from .torch_sums import edge_gather, edge_sum
 
 __all__ = [
     "edge_gather",
@@ -25,3 +29,54 @@ __all__ = [
     "spmm_typed",
     "typed_outer",
 ]
+
+
+def _compiled_takes(adjacency: Adjacency, inputs: tuple[Any, ...]) -> bool:
+    """Whether there is compiled code for these inputs: all numbers of one type, which it reads without a look."""
+    dtype = None
+    for each in inputs:
+        if isinstance(each, Tensor) and each.dtype.is_floating_point:
+            if dtype is None:
+                if not native.supports(each, adjacency):
+                    return False
+                dtype = each.dtype
+            elif each.dtype is not dtype:
+                return False
+    return True
+
+
+def _compiled_first(module: Any, name: str) -> Callable[..., Any]:
+    """The compiled kernel of that name where it can serve, else the one of a module here."""
+    compiled, plain = getattr(native, name), getattr(module, name)
+
+    @functools.wraps(plain)
+    def kernel(adjacency: Adjacency, *inputs: Any) -> Any:
+        return (compiled if _compiled_takes(adjacency, inputs) else plain)(adjacency, *inputs)
+
+    return kernel
+
+
+def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: bool, mean: bool) -> Tensor:
+    """Weighted sum of neighbours; the contract of every backend."""
+    if weight is not None and x.dim() == 3 and _compiled_takes(adjacency, (x, weight)):
+        return native.spmm(adjacency, x, weight, transposed, mean)
+    return torch_sums.spmm(adjacency, x, weight, transposed, mean)
+
+
+def sddmm(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
+    """Inner product along each edge; the contract of every backend."""
+    beyond_cache = 3 * b.numel() * b.element_size() > torch_primitives.WIDE
+    if (a.dim() == 3 or beyond_cache) and _compiled_takes(adjacency, (a, b)):
+        return native.sddmm(adjacency, a, b)
+    return torch_sums.sddmm(adjacency, a, b)
+
+
+spmm_typed = _compiled_first(torch_sums, "spmm_typed")
+typed_outer = _compiled_first(torch_sums, "typed_outer")
+multi_aggregate = _compiled_first(torch_aggregate, "multi_aggregate")
+multi_aggregate_backward = _compiled_first(torch_aggregate, "multi_aggregate_backward")
+segment_softmax = _compiled_first(torch_attention, "segment_softmax")
+graph_attention = _compiled_first(torch_attention, "graph_attention")
+graph_attention_backward = _compiled_first(torch_attention, "graph_attention_backward")
+gatv2_score = _compiled_first(torch_attention, "gatv2_score")
+gatv2_score_backward = _compiled_first(torch_attention, "gatv2_score_backward")
