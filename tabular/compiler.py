@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, islice
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from graftable.errors import RuleError
 
-from .cells import Region, expand, walk
+from .cells import Region, expand
+from .contradiction import contradiction, is_empty, satisfiable
 from .elimination import eliminate
 from .expressions import IsNull, Member, Rule, RuleSet, atoms
-from .feasibility import Undecided, find_point, minimal_conflict
 from .normal_form import AllOf, Formula, Lattice, Row, all_of, on_lattice
 from .normal_form import columns_of as formula_columns
 from .program import Cell, Component, Program
@@ -24,9 +24,7 @@ from .program import Cell, Component, Program
 if TYPE_CHECKING:
     from .schema import Schema
 
-__all__ = ["Compiled", "ContradictionError", "compile_rules", "satisfiable"]
-
-_MOST_REGIONS, _FEW_ROWS = 2_000, 60
+__all__ = ["Compiled", "ContradictionError", "compile_rules"]
 
 
 class ContradictionError(RuleError):
@@ -84,7 +82,7 @@ def compile_rules(
         named = tuple(rules.hard.rules[index] for index in members)
         component = _compile_component(all_of(parts), named, lattice, limits)
         if component is None:
-            raise _contradiction(named, [formulas[index] for index in members], lattice)
+            raise _error(named, [formulas[index] for index in members], lattice)
         components.append(component)
     return Program(tuple(components), lattice.scales, spreads, lattice.categories, pinned, tuple(sorted(nulls)))
 
@@ -179,13 +177,7 @@ def lattice_of(rules: RuleSet, schema: Schema) -> Lattice:
     return Lattice(scales, {column: tuple(values) for column, values in sorted(named.items())}, free)
 
 
-_NUMERIC = ("integer", "decimal", "datetime", "boolean")
-
-
-def satisfiable(formulas: Iterable[Formula], lattice: Lattice) -> bool:
-    """Whether some row obeys all formulas; an undecided system counts as obeyed."""
-    regions = islice(walk(all_of(formulas), lattice), _MOST_REGIONS)
-    return any(_has_text(region) and not _is_empty(region.system()) for region in regions)
+_NUMERIC = ("integer", "decimal", "datetime")
 
 
 def _lowered(rule: Rule, lattice: Lattice, nulls: frozenset[str]) -> Formula:
@@ -216,6 +208,8 @@ def _compile_component(
     formula: Formula, rules: tuple[Rule, ...], lattice: Lattice, limits: _Limits
 ) -> Component | None:
     """The component of a formula; None where no row obeys it."""
+    if _knotted(formula):
+        return None
     regions, complete = expand(formula, lattice, cap=limits.max_cells)
     cells: list[Cell] = []
     for region in regions:
@@ -230,6 +224,14 @@ def _compile_component(
     return Component(numeric, categorical, formula, tuple(cells), tuple(rule.name for rule in rules), complete)
 
 
+def _knotted(formula: Formula) -> bool:
+    """Whether the rows that hold whatever is chosen are refuted already, before anything is expanded."""
+    if not isinstance(formula, AllOf):
+        return False
+    rows = [item for item in formula.items if isinstance(item, Row)]
+    return 1 < len(rows) < len(formula.items) and is_empty(rows)
+
+
 def _cell(region: Region, lattice: Lattice, limits: _Limits) -> tuple[bool, Cell | None]:
     """Whether the walk of a region could be closed, and its cell, None where it has no point or no walk."""
     if not _has_text(region):
@@ -238,7 +240,7 @@ def _cell(region: Region, lattice: Lattice, limits: _Limits) -> tuple[bool, Cell
     result = eliminate(rows, spreads=limits.spreads, pinned=limits.pinned, max_rows=limits.max_rows)
     if not result.complete:
         return False, None
-    if result.empty or (result.gap and _is_empty(rows)):
+    if result.empty or (result.gap and is_empty(rows)):
         return True, None
     categories = tuple(
         (column, tuple(value for value in (*lattice.categories[column], None) if value in allowed))
@@ -253,21 +255,10 @@ def _has_text(region: Region) -> bool:
     return all(kept != nowhere or column in region.lattice.free for column, kept in region.allowed.items())
 
 
-def _is_empty(rows: Sequence[Row]) -> bool:
-    """Whether it is proved that no integer point obeys the rows, by elimination if that is quick."""
-    if len(rows) <= _FEW_ROWS:
-        result = eliminate(rows, max_rows=10 * _FEW_ROWS)
-        if result.empty or (result.complete and not result.gap):
-            return result.empty
-    try:
-        return find_point(rows) is None
-    except Undecided:
-        return False
-
-
-def _contradiction(rules: tuple[Rule, ...], formulas: Sequence[Formula], lattice: Lattice) -> ContradictionError:
-    kept = minimal_conflict(len(rules), lambda chosen: satisfiable((formulas[i] for i in chosen), lattice))
-    culprits = tuple(rules[index] for index in kept)
+def _error(rules: tuple[Rule, ...], formulas: Sequence[Formula], lattice: Lattice) -> ContradictionError:
+    """What is wrong, for rules of which it is known that they contradict each other."""
+    kept = contradiction(formulas, lattice)
+    culprits = tuple(rules[index] for index in kept) if kept is not None else rules
     file = culprits[0].file or "the rules"
     lines = [str(rule.line) for rule in culprits]
     said = ", ".join(f"{rule.line} wants {rule.text or rule.name}" for rule in culprits)

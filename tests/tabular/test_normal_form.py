@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rule_worlds import random_world, truth
 
 from graftable.errors import RuleError
 from graftable.tabular.batch import Batch
 from graftable.tabular.expressions import And, Comparison, IsNull, Linear, Member, NonlinearComparison, Not, Or
 from graftable.tabular.normal_form import AllOf, Among, AnyOf, Lattice, Row, make_row, negate, on_lattice
-from rule_worlds import random_world, truth
 
 PRICES = Lattice({"price": 100, "cost": 10, "n": 1}, {"kind": ("a", "b")})
 numbers = st.fractions(min_value=-50, max_value=50, max_denominator=20)
