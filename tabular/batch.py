@@ -70,8 +70,9 @@ class Batch:
     def set(self, column: str, values: Integers) -> None:
         """Replace a column of numbers."""
         self.numbers[column] = values
-        self._wide = self._wide or values.dtype == object
         self._peaks.pop(column, None)
+        if self._wide != (values.dtype == object):  # all columns or none hold Python integers
+            self._widen()
 
     def total(self, terms: Sequence[tuple[str, int]], constant: int) -> Integers:
         """``constant + sum of coefficient * column``, exact."""
