@@ -94,16 +94,21 @@ def multi_aggregate(
         argmin[i] = slots.start + _first(values == smallest[i], values)
         if len(values) > 1:
             std[i] = (values - mean[i]).square().mean(0).clamp(min=eps).sqrt()
-    nothing, no_slot = x.new_empty(0), adjacency.rowptr.new_empty(0)
-    center = x.double().mean(0).nan_to_num(0.0, 0.0, 0.0).to(_statistics(x))
+    statistics = torch.float64 if x.dtype == torch.float64 else torch.float32
+
+    def out(
+        wanted: bool, values: Tensor, dtype: torch.dtype
+    ) -> Tensor:  # a fresh one each: outputs may not be one tensor
+        return values.to(dtype) if wanted else values.new_empty(0, dtype=dtype)
+
     return (
-        mean.to(x.dtype) if "mean" in asked or "std" in asked else nothing,
-        largest.to(x.dtype) if "max" in asked else nothing,
-        smallest.to(x.dtype) if "min" in asked else nothing,
-        std.to(x.dtype) if "std" in asked else nothing,
-        argmax if "max" in asked else no_slot,
-        argmin if "min" in asked else no_slot,
-        center if "std" in asked else nothing.to(center.dtype),
+        out("mean" in asked or "std" in asked, mean, x.dtype),
+        out("max" in asked, largest, x.dtype),
+        out("min" in asked, smallest, x.dtype),
+        out("std" in asked, std, x.dtype),
+        out("max" in asked, argmax, argmax.dtype),
+        out("min" in asked, argmin, argmin.dtype),
+        out("std" in asked, x.double().mean(0), statistics),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .adjacency import Adjacency
 from .backends import backend_for
@@ -61,9 +62,27 @@ class Operator:
             inputs = tuple(map(self._cast, inputs))
         if torch.compiler.is_compiling() or type(adjacency.col) is not Tensor:
             return getattr(torch.ops.graftable, self.name).default(*adjacency.pattern, *inputs)
+        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+            self._must_be_plain(inputs)
         if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in inputs):
             return _Eager.apply(self, adjacency, *inputs)  # type: ignore[no-untyped-call]
         return self.compute(adjacency, *inputs)
+
+    def _must_be_plain(self, inputs: tuple[Any, ...]) -> None:
+        """A kernel reads memory: it would pass over a tangent in silence, and a batch of vmap has no memory to read.
+
+        Raises:
+            NotImplementedError: If an input is under a transform of ``torch.func``, or has a tangent.
+        """
+        for each in inputs:
+            if isinstance(each, Tensor) and (
+                torch._C._functorch.is_functorch_wrapped_tensor(each)
+                or forward_ad.unpack_dual(each).tangent is not None
+            ):
+                raise NotImplementedError(
+                    f"graftable::{self.name} takes no part in vmap, torch.func or forward-mode derivatives; "
+                    "call it on plain tensors, and .backward() for derivatives."
+                )
 
     def compute(self, adjacency: Adjacency, *inputs: Any) -> Any:
         """The backend's answer, without a gradient."""

@@ -21,9 +21,8 @@ def multi_aggregate(
         mean, largest, smallest, std = (each.to(x.dtype) for each in values)
         return mean, largest, smallest, std, argmax, argmin, center
     asked = kinds.split(",")
-    nothing, no_slot = x.new_empty(0), adjacency.rowptr.new_empty(0)
-    mean = std = center = largest = smallest = nothing
-    argmax = argmin = no_slot
+    mean, largest, smallest, std, center = (x.new_empty(0) for _ in range(5))
+    argmax, argmin = (adjacency.rowptr.new_empty(0) for _ in range(2))
     if "std" in asked:
         mean, std, center = _spread(adjacency, x, eps)
     elif "mean" in asked:

@@ -3,4 +3,15 @@
 import sys
 from pathlib import Path
 
+import jaxtyping
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def as_users_call():
+    """Without the checks of shapes that tests put around every function."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

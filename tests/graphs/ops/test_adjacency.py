@@ -1,4 +1,4 @@
-"""The pattern under the operators: what it holds, what it refuses, and that cutting, joining and turning lose nothing."""
+"""The pattern under the operators: what it holds, and that sorting, joining, turning and moving lose nothing."""
 
 import copy
 import io
@@ -20,7 +20,7 @@ from graftable.graphs.ops import Adjacency
 from graftable.graphs.ops import adjacency as module
 
 FIELDS = ("rowptr", "col", "row", "rowptr_t", "col_t", "slot_t")
-drawn = given(case=cases(sizes=st.integers(0, 7)), index=st.sampled_from([torch.int32, torch.int64]))
+drawn = given(case=cases(smallest=0), index=st.sampled_from([torch.int32, torch.int64]))
 few = settings(max_examples=25, database=None)
 
 
@@ -133,11 +133,8 @@ def test_pickles_and_copies_are_equal_and_leave_caches_behind(case, index):
     buffer = io.BytesIO()
     torch.save(adjacency, buffer)
     buffer.seek(0)
-    for other in (
-        pickle.loads(pickle.dumps(adjacency)),
-        copy.deepcopy(adjacency),
-        torch.load(buffer, weights_only=False),
-    ):  # noqa: S301
+    unpickled = pickle.loads(pickle.dumps(adjacency))  # noqa: S301
+    for other in (unpickled, copy.deepcopy(adjacency), torch.load(buffer, weights_only=False)):
         same(other, adjacency)
         assert other._cache == {}
         assert repr(other) == repr(adjacency)

@@ -1,6 +1,5 @@
 """Bad input is answered by one sentence, which names the argument, what was got and what was expected."""
 
-import jaxtyping
 import pytest
 import torch
 
@@ -13,12 +12,7 @@ SOURCES, DESTINATIONS, EDGES = torch.ones(5, 2), torch.ones(3, 2), torch.ones(4)
 BY_HEAD = {"q": torch.ones(3, 2, 4), "k": torch.ones(5, 2, 4), "v": torch.ones(5, 2, 6)}
 
 
-@pytest.fixture(autouse=True)
-def _without_the_checks_of_the_tests():
-    """The shapes in signatures are checked in tests alone; here speak the errors that a user meets."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 def edges(*pairs, dtype=torch.long):

@@ -1,10 +1,10 @@
-"""Softmax over edges, attention and its scores: the laws of a softmax, and torch's dense attention where graphs are simple."""
+"""Softmax over edges, attention and its scores: laws, and torch's dense attention where graphs are simple."""
 
 import math
 
 import pytest
 import torch
-from ops_laws import BF16, F32, F64, Case, Dense, close, gradients, law
+from ops_laws import F32, F64, Case, Dense, close, gradients, law, using
 from torch.nn.functional import scaled_dot_product_attention
 
 from graftable.graphs.ops import (
@@ -16,11 +16,10 @@ from graftable.graphs.ops import (
     sddmm,
     segment_softmax,
     spmm,
-    use_backend,
 )
 
-backends = pytest.mark.parametrize("backend", ["reference", "torch", "triton"])
-fast_backends = pytest.mark.parametrize("backend", ["reference", "torch"])
+backends = pytest.mark.parametrize("backend", ["reference", "torch", "plain", "triton"])
+fast_backends = pytest.mark.parametrize("backend", ["reference", "torch", "plain"])
 
 
 @law(half=True)
@@ -182,7 +181,7 @@ def test_dropout_keeps_the_share_asked_and_scales_it_up(backend):
     edges = 600
     adjacency, q, k = star(edges, 2)
     torch.manual_seed(0)
-    with use_backend(backend):
+    with using(backend):
         (sums,) = graph_attention(adjacency, q, k, torch.ones(edges, 2, 1), dropout=0.25)
     kept = sums.flatten() * 0.75 * edges  # the weights, all equal before, are each 1 / (0.75 edges)
     close(kept, kept.round(), factor=10)
@@ -199,7 +198,7 @@ def test_dropout_repeats_with_the_seed_and_is_the_same_forward_and_backward(back
         torch.manual_seed(4)
         return graph_attention(adjacency, *each, dropout=0.4)
 
-    with use_backend(backend):
+    with using(backend):
         assert call(*inputs).equal(call(*inputs))
         assert not call(*inputs).equal(graph_attention(adjacency, *inputs, dropout=0.4))
         if backend != "triton":  # which takes differences of hundreds of runs
@@ -209,9 +208,9 @@ def test_dropout_repeats_with_the_seed_and_is_the_same_forward_and_backward(back
 def test_dropout_takes_the_same_edges_in_every_backend():
     case = Case(tuple((j, i) for i in range(3) for j in range(5)), 3, 5, seed=1)
     results = []
-    for backend in ("reference", "torch", "triton"):
+    for backend in ("reference", "torch", "plain", "triton"):
         torch.manual_seed(1)
-        with use_backend(backend):
+        with using(backend):
             results.append(graph_attention(case.adjacency, *attention_inputs(case), dropout=0.5))
     for each in results[1:]:
         close(each, results[0])
@@ -220,7 +219,7 @@ def test_dropout_takes_the_same_edges_in_every_backend():
 @fast_backends
 def test_values_and_keys_may_have_other_widths_than_each_other(backend):
     case = Case(((0, 0), (1, 0), (1, 1)), 2, 2)
-    with use_backend(backend):
+    with using(backend):
         for width, values in ((1, 7), (17, 1)):
             q, k, v = attention_inputs(case, width, values)
             dense = Dense(case.adjacency).attention(q.double(), k.double(), v.double(), torch.zeros(3, 2))

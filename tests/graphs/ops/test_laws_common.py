@@ -6,17 +6,34 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ops_laws import BF16, F32, F64, OPS, SMALL, Case, Dense, close, edge_types, every_op, gradients, index_of, law
+from ops_laws import (
+    BF16,
+    F32,
+    F64,
+    OPS,
+    SMALL,
+    Case,
+    Dense,
+    close,
+    edge_types,
+    every_op,
+    gradients,
+    index_of,
+    law,
+    using,
+)
 
 from graftable.graphs import ops
-from graftable.graphs.ops import Adjacency, use_backend
+from graftable.graphs.ops import Adjacency
 
-BACKENDS = ["reference", "torch", "triton"]
+BACKENDS = ["reference", "torch", "plain", "triton"]
 
 
 def slotted(op, adjacency, inputs):
     """The inputs, with those of edges brought from the order of the list into that of the slots."""
-    return [adjacency.to_slots(each) if side == "edge" else each for each, (side, *_) in zip(inputs, op.inputs)]
+    return [
+        adjacency.to_slots(each) if side == "edge" else each for each, (side, *_) in zip(inputs, op.inputs, strict=True)
+    ]
 
 
 def in_order_of_edges(op, adjacency, inputs):
@@ -103,7 +120,7 @@ def test_without_edges_results_and_gradients_are_zero_and_nothing_warns(backend,
     torch.set_warn_always(True)
     op, case = OPS[name], Case((), *sizes)
     inputs = case.inputs(op)
-    with use_backend(backend), warnings.catch_warnings():
+    with using(backend), warnings.catch_warnings():
         warnings.simplefilter("error")
         g = torch.ones_like(op.call(case.adjacency, *inputs))
         result, found = gradients(lambda *leaves: op.call(case.adjacency, *leaves), inputs, g)
@@ -118,7 +135,7 @@ def test_without_edges_results_and_gradients_are_zero_and_nothing_warns(backend,
 def test_vectors_without_entries_pass_through(backend, name):
     op, case = OPS[name], SMALL[0]
     shapes = [(*case.shape(*each)[:-1], 0) if each[-1] in (3, 4) else case.shape(*each) for each in op.inputs]
-    with use_backend(backend):
+    with using(backend):
         result = op.call(case.adjacency, *(torch.zeros(shape, requires_grad=True) for shape in shapes))
         result.sum().backward()
     assert result.shape[0] == case.shape(op.output)[0]
@@ -211,7 +228,7 @@ def test_bits_are_the_same_in_every_run_and_for_every_number_of_threads(backend,
     call, inputs = wide(name, nodes, edges, dtype)
     before = torch.get_num_threads()
     try:
-        with use_backend(backend):
+        with using(backend):
             runs = []
             for threads in (1, 2, 2):
                 torch.set_num_threads(threads)

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 import torch
-from ops_laws import BF16, EPS, F32, F64, Case, Dense, close, gradients, law
+from ops_laws import BF16, EPS, F32, F64, Case, Dense, close, gradients, law, using
 
-from graftable.graphs.ops import Adjacency, multi_aggregate, spmm, use_backend
+from graftable.graphs.ops import Adjacency, multi_aggregate, spmm
 
 ALL = ("sum", "mean", "max", "min", "std")
-backends = pytest.mark.parametrize("backend", ["reference", "torch", "triton"])
-fast_backends = pytest.mark.parametrize("backend", ["reference", "torch"])
+backends = pytest.mark.parametrize("backend", ["reference", "torch", "plain", "triton"])
+fast_backends = pytest.mark.parametrize("backend", ["reference", "torch", "plain"])
 
 
 @law(half=True)
@@ -76,7 +76,7 @@ def test_gradients_of_several_are_the_sum_of_the_gradients_of_each(case):
 def test_results_that_nothing_uses_take_no_part_in_the_gradient(backend, used):
     case = Case(((0, 0), (1, 0), (2, 0), (2, 1), (1, 1)), 3, 3, seed=2, dtype=F64)
     names = ("mean", "max", "min", "std")
-    with use_backend(backend):
+    with using(backend):
         call = lambda leaf: sum(multi_aggregate(case.adjacency, leaf, names)[at] for at in used)  # noqa: E731
         few = lambda leaf: sum(multi_aggregate(case.adjacency, leaf, [names[at] for at in used]))  # noqa: E731
         x, g = case.values(3, 2), case.values(3, 2, salt=1)
@@ -88,7 +88,7 @@ def test_results_that_nothing_uses_take_no_part_in_the_gradient(backend, used):
 def test_a_single_number_has_no_spread_and_no_gradient(backend, dtype):
     adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1, 1], [0, 1, 2]]), 4)
     x = torch.tensor([[1e3, 2.5], [0.1, -7.0], [5.0, 5.0], [0.0, 0.0]], dtype=dtype)
-    with use_backend(backend):
+    with using(backend):
         value, (found,) = gradients(
             lambda leaf: spmm(adjacency, leaf, reduce="std"), [x], torch.ones(4, 2, dtype=dtype)
         )
@@ -101,7 +101,7 @@ def test_a_single_number_has_no_spread_and_no_gradient(backend, dtype):
 def test_the_spread_of_equal_numbers_is_the_floor_and_has_no_gradient(backend, dtype):
     adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1, 1, 1], [0, 0, 1, 1]]), 2)
     x = torch.full((2, 3), 0.7, dtype=dtype)
-    with use_backend(backend):
+    with using(backend):
         value, (found,) = gradients(
             lambda leaf: spmm(adjacency, leaf, reduce="std"), [x], torch.ones(2, 3, dtype=dtype)
         )
@@ -117,7 +117,7 @@ def test_the_spread_of_numbers_far_from_zero_keeps_its_digits(backend):
     edge_index = torch.stack([torch.randint(30, (120,), generator=generator), torch.arange(120) % 4])
     adjacency = Adjacency.from_edge_index(edge_index, (4, 30))
     x = torch.randn(30, 5, generator=generator) + 100
-    with use_backend(backend):
+    with using(backend):
         found = spmm(adjacency, x, reduce="std")
     wanted = Dense(adjacency).std(Dense(adjacency).source(x.double()))
     assert (found - wanted).abs().max() < 1e-5
@@ -129,7 +129,7 @@ def test_infinities_and_nan_order_as_numbers_do(backend):
     columns = [[1.0, nan, 2.0], [-inf, -inf, -inf], [inf, 0.0, nan], [-inf, 3.0, inf], [-0.0, 0.0, -0.0]]
     x = torch.tensor(columns).T.contiguous()
     adjacency = Adjacency.from_ptr(torch.tensor([0, 3, 3]))
-    with use_backend(backend):
+    with using(backend):
         largest, (found,) = gradients(lambda leaf: spmm(adjacency, leaf, reduce="max"), [x], torch.ones(2, 5))
         smallest = spmm(adjacency, x, reduce="min")
     torch.testing.assert_close(largest, torch.tensor([[nan, -inf, nan, inf, 0.0], [0.0] * 5]), equal_nan=True)
@@ -141,7 +141,7 @@ def test_infinities_and_nan_order_as_numbers_do(backend):
 def test_the_extremes_of_nothing_are_zero_and_take_no_gradient(backend):
     adjacency = Adjacency.from_edge_index(torch.tensor([[3], [1]]), 4)
     x = torch.full((4, 2), -5.0)
-    with use_backend(backend):
+    with using(backend):
         value, (found,) = gradients(lambda leaf: spmm(adjacency, leaf, reduce="max"), [x], torch.ones(4, 2))
     assert value.tolist() == [[0, 0], [-5, -5], [0, 0], [0, 0]]
     assert found.tolist() == [[0, 0], [0, 0], [0, 0], [1, 1]]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops_laws import F64, HUB, OPS, Case, close, edge_types, every_op, law
+from ops_laws import F64, HUB, OPS, Case, close, edge_types, every_op, law, using
 
 from graftable.graphs.ops import (
     Adjacency,
@@ -15,7 +15,6 @@ from graftable.graphs.ops import (
     segment_reduce,
     spmm,
     spmm_edge,
-    use_backend,
 )
 
 mean_or_sum = pytest.mark.parametrize("reduce", ["sum", "mean"])
@@ -138,32 +137,32 @@ def _at_twenty_nodes(name):
 
 
 @every_op
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "torch", "plain"])
 def test_first_derivatives_are_those_of_finite_differences(backend, name):
     call, inputs = _at_twenty_nodes(name)
-    with use_backend(backend):
+    with using(backend):
         assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("name", CLOSED)
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "torch", "plain"])
 def test_second_derivatives_are_those_of_finite_differences(backend, name):
     call, inputs = _at_twenty_nodes(name)
-    with use_backend(backend):
+    with using(backend):
         assert torch.autograd.gradgradcheck(call, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(OPS) - set(CLOSED)))
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "torch", "plain"])
 def test_a_second_derivative_that_is_not_there_raises_only_when_it_is_asked(backend, name):
     call, inputs = _at_twenty_nodes(name)
-    with use_backend(backend):
+    with using(backend):
         (first, *_) = torch.autograd.grad(call(*inputs).square().sum(), inputs, create_graph=True)
         with pytest.raises(NotImplementedError, match="only first derivatives pass"):
             first.sum().backward()
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch", "triton"])
+@pytest.mark.parametrize("backend", ["reference", "torch", "plain", "triton"])
 @settings(max_examples=6, database=None)
 @given(lengths=st.lists(st.integers(0, 5), max_size=6), reduce=st.sampled_from(["sum", "mean", "max", "min", "std"]))
 def test_segments_are_reduced_one_by_one_and_expanded_back(backend, lengths, reduce):
@@ -178,7 +177,7 @@ def test_segments_are_reduced_one_by_one_and_expanded_back(backend, lengths, red
         "std": lambda part: part.var(0, correction=0).clamp(min=1e-6).sqrt() * (len(part) > 1),
     }[reduce]
     wanted = torch.stack([one(part) if len(part) else torch.zeros(2, dtype=F64) for part in pieces] or [torch.zeros(2)])
-    with use_backend(backend):
+    with using(backend):
         for segments in (ptr, Adjacency.from_ptr(ptr)):
             found = segment_reduce(segments, x, reduce)
             close(found, wanted[: len(lengths)])
