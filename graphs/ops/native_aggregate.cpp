@@ -43,7 +43,8 @@ struct Aggregate {
     for (int l = 0; l < L; ++l) to[l] = first + at[l];
   }
 
-  template <int SUMS, bool MAX, bool MIN, int L, int K> void rows(int64_t begin, int64_t end, int64_t f) const {
+  template <int SUMS, bool MAX, bool MIN, int L, int K>
+  OWN_REGISTERS void rows(int64_t begin, int64_t end, int64_t f) const {
     using V = Vec<L>;
     using M = Mask<L>;
     for (int64_t i = begin; i < end; ++i) {
@@ -194,7 +195,8 @@ struct Spread {  // over transposed rows
   int64_t last, ld, F;
   T* gx;
 
-  template <int L, int K> void rows(int64_t begin, int64_t end, int64_t f) const {
+  template <int L, int K>
+  OWN_REGISTERS void rows(int64_t begin, int64_t end, int64_t f) const {
     for (int64_t j = begin; j < end; ++j) {
       Vec<L> constant[K]{}, slope[K]{};
       for (int64_t e = ptr[j]; e < ptr[j + 1]; ++e) {

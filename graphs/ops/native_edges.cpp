@@ -68,7 +68,8 @@ struct Gatv2 {
   }
 
   // gself, and over destinations also gedge and, for each chunk of rows, its part of the gradient to att.
-  template <int L, int K> void rows(const T* g, T* gself, T* gedge, T* gatt, int64_t begin, int64_t end, int64_t f) const {
+  template <int L, int K>
+  OWN_REGISTERS void rows(const T* g, T* gself, T* gedge, T* gatt, int64_t begin, int64_t end, int64_t f) const {
     using V = Vec<L>;
     const int64_t F = H * D;
     int64_t head[K];

@@ -66,6 +66,9 @@ template <int BYTES> inline void prefetch(const void* p) {
   for (int b = 0; b < BYTES; b += LINE) __builtin_prefetch(static_cast<const char*>(p) + b);
 }
 
+// Inlined into the walk, the innermost loop would share registers with it, and spill.
+#define OWN_REGISTERS __attribute__((noinline))
+
 template <int L, int K> struct Tile {};
 
 // Covers F columns with tiles of K registers of L lanes. The last may overlap its neighbour: it writes the same again.

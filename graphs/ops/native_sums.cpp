@@ -13,13 +13,15 @@ struct Sum {
   T* y;
   bool mean, streaming;
 
-  template <Weight W, int L, int K> void rows(int64_t begin, int64_t end, int64_t f) const {
+  template <Weight W, int L, int K>
+  OWN_REGISTERS void rows(int64_t begin, int64_t end, int64_t f) const {
     const int64_t F = H * D;
     int64_t head[K];
     for (int k = 0; k < K; ++k) head[k] = (f + k * L) / D;
     for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = ptr[i], stop = ptr[i + 1];
       Vec<L> sum[K]{};
-      for (int64_t e = ptr[i]; e < ptr[i + 1]; ++e) {
+      for (int64_t e = first; e < stop; ++e) {
         const int64_t j = col[e], ahead = std::min(e + AHEAD, last);
         const T* p = x + j * ld + f;
         prefetch<K * L * sizeof(T)>(x + (int64_t)col[ahead] * ld + f);
@@ -39,7 +41,7 @@ struct Sum {
           sum[k] += v;
         }
       }
-      const T count = mean ? (T)std::max<int64_t>(ptr[i + 1] - ptr[i], 1) : T(1);
+      const T count = mean ? (T)std::max<int64_t>(stop - first, 1) : T(1);
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) store(y + i * F + f + k * L, sum[k] / count, streaming);
     }
