@@ -7,7 +7,6 @@ where it is not definitely true if ``when_missing`` is "violated". A cell that h
 
 import csv
 import gzip
-import itertools
 import operator
 import re
 from dataclasses import dataclass
@@ -175,7 +174,6 @@ class Parser:
     def equal(items):
         def same(row):
             found = [item(row) for item in items]
-            pairs = itertools.pairwise(found)
             return both([None if a is None or b is None else a == b for a, b in pairwise(found)])
 
         return same
