@@ -193,7 +193,7 @@ def _network(width: int, out: int, layers: int, act: Callable[[], nn.Module]) ->
 
 
 def _later(network: nn.Module) -> nn.Sequential:
-    return nn.Sequential(*list(network.children())[1:])
+    return nn.Sequential(*[layer for layer in network._modules.values() if layer is not None][1:])  # one may come twice
 
 
 def _stacked(networks: nn.ModuleList, name: str) -> Tensor:

@@ -146,6 +146,13 @@ def test_moving_a_model_draws_no_random_numbers():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_an_activation_that_stands_in_several_places_stays_in_all(graph):
+    edge_index, num_nodes = graph
+    options = {"towers": 2, "pre_layers": 3, "post_layers": 3, "act": nn.Tanh()}
+    layer, x = pyg.PNAConv(6, 4, ["mean", "std"], ["linear"], DEGREES, **options), torch.randn(num_nodes, 6)
+    assert_close(from_pyg(layer)(x, edge_index), layer(x, edge_index), atol=1e-5, rtol=1e-5)
+
+
 def test_a_single_layer_may_be_moved(two_kinds):
     edge_index, (num_dst, num_src) = two_kinds
     layer = pyg.SAGEConv((6, 3), 4)

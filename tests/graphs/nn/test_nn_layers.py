@@ -192,11 +192,9 @@ def test_dropout_acts_on_attention_in_training_only(name, graph):
         assert torch.equal(layer(x, adjacency, *edges), layer(x, adjacency, *edges))
 
 
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", [case for case in CASES if not case[0].startswith("GIN")], ids=names)
 def test_weights_drawn_anew_are_drawn_as_at_first(case):
     name, args, options, _ = case
-    if name in ("GINConv", "GINEConv"):
-        pytest.skip("draws its own parts only when it is made")
     layer, other = build(ours, name, args, options), build(ours, name, args, options)
     for parameter in other.parameters():
         parameter.data.fill_(torch.nan)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 from torch_geometric.utils import add_remaining_self_loops, add_self_loops, remove_self_loops
@@ -51,6 +51,7 @@ def test_every_node_has_one_loop_and_keeps_its_other_edges(drawn):
 
 
 @pytest.mark.parametrize("fill_value", ["mean", "sum", "max", "min", 2.0, torch.tensor([1.0, -1.0])])
+@settings(max_examples=30)
 @given(drawn=patterns(square=True))
 def test_values_of_new_loops_are_those_of_pyg(fill_value, drawn):
     edge_index, (num_nodes, _) = drawn

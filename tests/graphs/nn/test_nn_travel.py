@@ -74,7 +74,7 @@ TWO_PROCESSES = """
 
     rank, folder = int(sys.argv[1]), sys.argv[2]
     distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=180)
     )
     torch.manual_seed(0)
     edges, x = torch.randint(6, (2, 2, 10)), torch.randn(2, 6, 3)
@@ -106,7 +106,7 @@ def test_two_processes_with_a_graph_each_train_as_one_with_both(tmp_path):
         for rank in range(2)
     ]
     try:
-        results = [rank.communicate(timeout=180) for rank in ranks]
+        results = [rank.communicate(timeout=300) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
