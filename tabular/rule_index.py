@@ -101,9 +101,8 @@ def _literal(source: Source, start: int, piece: str, names: Sequence[str] | None
         first = start + match.start(2) + at
         if term is None or (at > 0 and not term[1]):
             raise source.error(first, start + match.end(2), "expected a term such as `+ 2y_1`.")
-        name = _column_name(
-            int(term[3]), names, source, start + match.start(2) + term.start(), start + match.start(2) + term.end()
-        )
+        end = start + match.start(2) + term.end()
+        name = _column_name(int(term[3]), names, source, end - len(f"y_{term[3]}"), end)
         size = Fraction(term[2] or 1) * (-1 if term[1] == "-" else 1)
         terms[name] = terms.get(name, Fraction(0)) + size
         at = term.end()

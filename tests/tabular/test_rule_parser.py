@@ -69,7 +69,7 @@ def test_parsing_undoes_printing_of_products(comparison):
     assert parsed(format_expression(comparison), SCHEMA, mode="reject") == comparison
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(rule_texts(), st.lists(rows, min_size=1, max_size=6))
 def test_a_rule_means_what_a_second_parser_means(text, table):
     kinds = {"c": ("categorical", None), "d": ("datetime", "%Y-%m-%d")}
