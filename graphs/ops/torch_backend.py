@@ -58,7 +58,7 @@ def _compiled_first(module: Any, name: str) -> Callable[..., Any]:
 
 def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: bool, mean: bool) -> Tensor:
     """Weighted sum of neighbours; the contract of every backend."""
-    if weight is not None and x.dim() == 3 and _compiled_takes(adjacency, (x, weight)):
+    if weight is not None and weight.dim() == 2 and _compiled_takes(adjacency, (x, weight)):
         return native.spmm(adjacency, x, weight, transposed, mean)
     return torch_sums.spmm(adjacency, x, weight, transposed, mean)
 
