@@ -28,9 +28,9 @@ class Region:
 
     Attributes:
         lattice: The columns.
-        low: Known lower bounds by column, implied by the rows.
-        high: Known upper bounds.
-        rows: Bounds of the rows over two and more columns, by their left side.
+        low: Lower bounds by column that the rows are seen to imply.
+        high: Upper bounds that they are seen to imply.
+        rows: Bounds of the rows, by their left side.
         allowed: Allowed categories by column; absent means any.
         waiting: Disjunctions that remain.
         proved: Whether the rows were already tested by linear programming.
@@ -45,10 +45,8 @@ class Region:
     proved: bool = False
 
     def system(self) -> tuple[Row, ...]:
-        """All rows of the region, the intervals among them."""
-        lower = [Row(((column, 1),), bound) for column, bound in sorted(self.low.items())]
-        upper = [Row(((column, -1),), -bound) for column, bound in sorted(self.high.items())]
-        return (*lower, *upper, *(Row(terms, bound) for terms, bound in sorted(self.rows.items())))
+        """The rows of the region."""
+        return tuple(Row(terms, bound) for terms, bound in sorted(self.rows.items()))
 
     def meet(self, formula: Formula) -> Region | None:
         """The part of the region where the formula holds, or None where the two are seen to exclude each other."""
@@ -131,14 +129,9 @@ class Region:
 
     def within(self, other: Region) -> bool:
         """Whether this region is seen to lie inside another."""
-        return (
-            all((bound := self.low.get(column)) is not None and bound >= least for column, least in other.low.items())
-            and all(
-                (bound := self.high.get(column)) is not None and bound <= most for column, most in other.high.items()
-            )
-            and all(column in self.allowed and self.allowed[column] <= kept for column, kept in other.allowed.items())
-            and all(self._row_verdict(terms, bound) is True for terms, bound in other.rows.items())
-        )
+        return all(
+            column in self.allowed and self.allowed[column] <= kept for column, kept in other.allowed.items()
+        ) and all(self._row_verdict(terms, bound) is True for terms, bound in other.rows.items() - self.rows.items())
 
     def _row_verdict(self, terms: Terms, bound: int) -> bool | None:
         least = self.rows.get(terms)
@@ -163,12 +156,12 @@ class Region:
         return total
 
     def _add(self, row: Row) -> bool:
-        if len(row.terms) > 1:
-            known = self.rows.get(row.terms)
-            if known is not None and known >= row.bound:
-                return True
+        """Add a row unless it is implied; False if it is seen to leave nothing."""
+        verdict = self._row_verdict(row.terms, row.bound)
+        if verdict is None:
             self.rows[row.terms] = row.bound
-        return self._tighten(row)
+            return self._tighten(row)
+        return verdict
 
     def _tighten(self, row: Row) -> bool:
         """Let a row narrow the intervals, and these the other rows, for a bounded number of steps."""

@@ -74,7 +74,7 @@ def compile_rules(
         ContradictionError: If no row can obey the rules; it names a smallest contradicting subset.
     """
     lattice = lattice_of(rules, schema)
-    formulas = [_lowered(rule, lattice, nulls) for rule in rules.hard]
+    formulas = formulas_of(rules, lattice, nulls)
     spreads = {column: float(schema[column].spread) * scale for column, scale in lattice.scales.items()}
     limits = _Limits(spreads, pinned, max_cells, max_rows)
     components: list[Component] = []
@@ -105,6 +105,15 @@ class Compiled:
     max_cells: int = 256
     max_rows: int = 20_000
     _programs: dict[frozenset[str], Program | ContradictionError] = field(default_factory=dict, repr=False)
+
+    @property
+    def lattice(self) -> Lattice:
+        """The part of the schema that the rules use."""
+        return lattice_of(self.rules, self.schema)
+
+    def formulas(self) -> list[Formula]:
+        """The hard rules on the lattice, for rows without nulls."""
+        return formulas_of(self.rules, self.lattice)
 
     def program(self, nulls: Iterable[str] = ()) -> Program:
         """The program for the rows with exactly these null columns; columns outside the rules do not matter.
@@ -180,11 +189,19 @@ def lattice_of(rules: RuleSet, schema: Schema) -> Lattice:
 _NUMERIC = ("integer", "decimal", "datetime")
 
 
-def _lowered(rule: Rule, lattice: Lattice, nulls: frozenset[str]) -> Formula:
-    try:
-        return on_lattice(rule.expression, lattice, nulls=nulls, when_missing=rule.when_missing)
-    except RuleError as error:
-        raise RuleError(f"{rule.file or 'rules'}, line {rule.line}: {error}") from None
+def formulas_of(rules: RuleSet, lattice: Lattice, nulls: frozenset[str] = frozenset()) -> list[Formula]:
+    """The hard rules on the lattice.
+
+    Raises:
+        RuleError: If a rule cannot be brought there; it names the line.
+    """
+    formulas = []
+    for rule in rules.hard:
+        try:
+            formulas.append(on_lattice(rule.expression, lattice, nulls=nulls, when_missing=rule.when_missing))
+        except RuleError as error:
+            raise RuleError(f"{rule.file or 'the rules'}, line {rule.line}: {error}") from None
+    return formulas
 
 
 def _components(formulas: Sequence[Formula]) -> list[tuple[list[int], list[Formula]]]:
