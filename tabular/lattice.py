@@ -5,10 +5,12 @@ smallest step of their format. Plain texts go through Arrow a column at a time; 
 through Python integers.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -234,11 +236,19 @@ def parse_dates(texts: pa.Array, date_format: str, decimals: int = 0) -> Lattice
 
 def _stamps(texts: pa.Array, date_format: str, units: int) -> LatticeCells:
     """Dates of one format without fractions of a second."""
-    stamps = pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
     missing = _mask(pc.is_null(texts))
-    seconds = np.asarray(pc.fill_null(stamps.cast(pa.int64()), 0))
+    stamps = pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
+    seconds = np.array(pc.fill_null(stamps.cast(pa.int64()), 0))
+    # Arrow takes 30 February for 2 March: what does not print as it was read is left to Python, which is strict
+    unreadable = ~(_mask(pc.equal(pc.strftime(stamps, format=date_format), texts)) | missing)
+    rows = np.flatnonzero(unreadable)
+    for row, text in zip(rows, texts.take(pa.array(rows)).to_pylist(), strict=True):
+        with contextlib.suppress(ValueError):
+            passed = datetime.strptime(text, date_format) - datetime(1970, 1, 1)
+            seconds[row], unreadable[row] = passed.days * 86400 + passed.seconds, False
+    seconds[unreadable] = 0
     none = np.zeros(len(texts), bool)
-    return LatticeCells(seconds // (86400 // units), units, missing, none, _mask(pc.is_null(stamps)) & ~missing)
+    return LatticeCells(seconds // (86400 // units), units, missing, none, unreadable)
 
 
 _ISO = (

@@ -39,6 +39,7 @@ def content(rules):
     return [(rule.name, rule.expression, rule.mode, rule.when_missing) for rule in rules]
 
 
+@settings(max_examples=40)
 @given(rule_sets())
 def test_plain_text_comes_back(rules):
     assert content(parse_rules(format_rules(rules), SCHEMA)) == content(rules)
@@ -149,7 +150,7 @@ def value(form, row):
     return holds(form.linear.value(row), form.operator)
 
 
-GRID = [dict(zip("xyz", point, strict=True)) for point in itertools.product(map(Fraction, (-2, 0, "0.5", 1)), repeat=3)]
+GRID = [dict(zip("xyz", point, strict=True)) for point in itertools.product(map(Fraction, (-2, 0, "0.5")), repeat=3)]
 xyz = comparisons().map(lambda c: type(c)(rename(c.linear), c.operator))
 
 
@@ -157,6 +158,7 @@ def rename(linear):
     return type(linear).of_terms(dict(zip("xyz", (a for _, a in linear.terms), strict=False)), linear.constant)
 
 
+@settings(max_examples=50)
 @given(trees(xyz.filter(lambda c: c.linear.terms), max_leaves=4))
 def test_the_index_form_keeps_the_meaning(tree):
     written = format_index_rules(RuleSet((Rule("r", tree),)), "xyz")
