@@ -31,6 +31,7 @@ class Region:
         low: Lower bounds by column that the rows are seen to imply.
         high: Upper bounds that they are seen to imply.
         rows: Bounds of the rows, by their left side.
+        added: Those of the rows that other regions of the same expansion may lack.
         allowed: Allowed categories by column; absent means any.
         waiting: Disjunctions that remain.
         proved: Whether the rows were already tested by linear programming.
@@ -40,6 +41,7 @@ class Region:
     low: dict[str, int] = field(default_factory=dict)
     high: dict[str, int] = field(default_factory=dict)
     rows: dict[Terms, int] = field(default_factory=dict)
+    added: dict[Terms, int] = field(default_factory=dict)
     allowed: dict[str, frozenset[str | None]] = field(default_factory=dict)
     waiting: tuple[AnyOf, ...] = ()
     proved: bool = False
@@ -50,7 +52,15 @@ class Region:
 
     def meet(self, formula: Formula) -> Region | None:
         """The part of the region where the formula holds, or None where the two are seen to exclude each other."""
-        part = Region(self.lattice, dict(self.low), dict(self.high), dict(self.rows), dict(self.allowed), self.waiting)
+        part = replace(
+            self,
+            low=dict(self.low),
+            high=dict(self.high),
+            rows=dict(self.rows),
+            added=dict(self.added),
+            allowed=dict(self.allowed),
+            proved=False,
+        )
         pending = [formula]
         while pending:
             item = pending.pop()
@@ -128,10 +138,10 @@ class Region:
         return [whole for part in parts if part is not None and (whole := part.settled()) is not None]
 
     def within(self, other: Region) -> bool:
-        """Whether this region is seen to lie inside another."""
+        """Whether this region is seen to lie inside another of the same expansion."""
         return all(
             column in self.allowed and self.allowed[column] <= kept for column, kept in other.allowed.items()
-        ) and all(self._row_verdict(terms, bound) is True for terms, bound in other.rows.items() - self.rows.items())
+        ) and all(self._row_verdict(terms, bound) is True for terms, bound in other.added.items())
 
     def _row_verdict(self, terms: Terms, bound: int) -> bool | None:
         least = self.rows.get(terms)
@@ -159,7 +169,7 @@ class Region:
         """Add a row unless it is implied; False if it is seen to leave nothing."""
         verdict = self._row_verdict(row.terms, row.bound)
         if verdict is None:
-            self.rows[row.terms] = row.bound
+            self.rows[row.terms] = self.added[row.terms] = row.bound
             return self._tighten(row)
         return verdict
 
@@ -220,7 +230,7 @@ def expand(formula: Formula, lattice: Lattice, *, cap: int = 256) -> tuple[list[
     """
     root = Region(lattice).meet(formula)
     root = None if root is None else root.settled()
-    abreast = [] if root is None else [root]
+    abreast = [] if root is None else [replace(root, added={})]
     while any(region.waiting for region in abreast):
         grown = [part for region in abreast for part in (region.branches() if region.waiting else (region,))]
         if len(grown) > cap:
