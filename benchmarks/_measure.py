@@ -24,7 +24,7 @@ KEPT = {
 #: or stays in the process (kept); or it stays, and there is no C++ compiler (uncompiled).
 MODES = {"default": {}, "kept": KEPT, "uncompiled": KEPT | {"GRAFTABLE_NATIVE": "0"}}
 BUSY_SHARE = 0.15
-SECONDS_A_CALL = 0.1  # repeat until about this long has been measured
+SECONDS_A_CALL = 0.1  # repeat short calls until about this long has been measured
 
 
 def common_options(description, modes):
@@ -92,31 +92,30 @@ def in_each_mode(script, modes):
 def interleave(calls, *, quick=False, peaks=False):
     """Time each call in turn, round after round, so that whatever the machine does meets all of them.
 
-    One warm-up, then at least five rounds (three for a call of over a second). With ``peaks``, the first round also
-    reads how far the resident memory rose: that means something only where freed memory goes back to the system.
+    At least six calls of each, the first to warm up; three of a call that takes over half a second. With ``peaks``, the
+    second round also reads how far the resident memory rose: that means something only where freed memory goes back to
+    the system.
 
     Returns:
         {name: {"ms": the least, "median": milliseconds, "peak": MB or None}}
     """
-    first = {name: _seconds(call) for name, call in calls.items()}
-    rounds = {name: _repeats(seconds, quick) for name, seconds in first.items()}
-    times, rises = {name: [] for name in calls}, {}
-    for turn in range(max(rounds.values())):
+    times, rises = {name: [_seconds(call)] for name, call in calls.items()}, {}
+    rounds = {name: _rounds(first, quick) for name, (first,) in times.items()}
+    for turn in range(1, max(rounds.values())):
         for name, call in calls.items():
-            if turn >= rounds[name]:
-                continue
-            with _rise(rises, name) if peaks and turn == 0 else contextlib.nullcontext():
-                times[name].append(_seconds(call))
+            if turn < rounds[name]:
+                with _rise(rises, name) if peaks and turn == 1 else contextlib.nullcontext():
+                    times[name].append(_seconds(call))
     return {
         name: {"ms": 1000 * min(taken), "median": 1000 * statistics.median(taken), "peak": rises.get(name)}
         for name, taken in times.items()
     }
 
 
-def _repeats(seconds, quick):
-    if quick:
-        return 2
-    return 3 if seconds > 1 else int(min(max(SECONDS_A_CALL / seconds, 5), 100))
+def _rounds(seconds, quick):
+    if quick or seconds > 0.5:
+        return 3
+    return int(min(max(SECONDS_A_CALL / seconds, 6), 100))
 
 
 def _seconds(call):
