@@ -1,7 +1,10 @@
-"""Draw the pictures of these pages: ``python docs/draw_pictures.py`` (a minute on one core)."""
+"""Draw the pictures of these pages: all (a minute on one core), or ``python docs/draw_pictures.py kernels``."""
 
+import json
+import sys
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from graftable.generation import generate
@@ -51,15 +54,56 @@ def draw_beside_real() -> None:
     draw_gallery(groups, FOLDER / "beside_real.png", columns=4)
 
 
+#: shape -> title and the width that is drawn where an operator has several
+SHAPES = {"U": ("100,000 nodes, 1.6 M edges", 64), "P": ("the same by a power law", 128), "B": ("512 small graphs", 64)}
+PEERS = {"PyG": "tab:blue", "DGL": "tab:orange", "torch.sparse": "tab:green", "dense padded": "tab:gray"}
+
+
+def draw_kernels() -> None:
+    """How many times as long the peers take: a row for each operator and direction, freed memory kept for all."""
+    lines = (FOLDER.parents[1] / "benchmarks" / "results" / "kernels.jsonl").read_text().splitlines()
+    times = {tuple(row["name"].split("/")): row["ms"] for row in map(json.loads, lines)}
+    operators = list(dict.fromkeys(name[0] for name in times if name[0] != "construction"))
+    rows = [(operator, direction) for operator in operators for direction in ("f", "fb")]
+    figure = Figure(figsize=(11, 0.24 * len(rows) + 1.2), layout="constrained")
+    for axes, (shape, (title, wanted)) in zip(figure.subplots(1, 3, sharex=True, sharey=True), SHAPES.items(), strict=True):
+        for y, (operator, direction) in enumerate(rows):
+            widths = [int(w) for o, s, w, d, m in times if (o, s, d, m) == (operator, shape, direction, "kept")]
+            if not widths:
+                continue
+            width = min(widths, key=lambda width: abs(width - wanted))
+            ms = times[operator, shape, str(width), direction, "kept"]
+            for peer, colour in PEERS.items():
+                if peer in ms:
+                    axes.plot(ms[peer] / ms["graftable"], y, "o", ms=4, c=colour, label=peer)
+        axes.axvline(1, c="black", lw=0.8)
+        axes.set(xscale="log", title=title, xlabel="time as a multiple of ours", ylim=(len(rows) - 0.5, -0.5))
+        axes.grid(axis="x", which="both", lw=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
+        axes.tick_params(axis="x", which="minor", labelbottom=False)
+        axes.set_yticks(range(len(rows)), [_row_name(*row) for row in rows], fontsize=8)
+    handles = {
+        handle.get_label(): handle for axes in figure.axes for handle in axes.lines if handle.get_label() in PEERS
+    }
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(FOLDER / "kernels.png", dpi=110)
+
+
+def _row_name(operator: str, direction: str) -> str:
+    return operator.replace("_", " ") if direction == "f" else "and backward"
+
+
 def shrink(picture: Path) -> None:
     """Keep 96 colours: a third of the bytes, since the history keeps every version."""
     with Image.open(picture) as image:
         image.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
+PICTURES = {"domains": draw_domains, "prompts": draw_prompts, "beside_real": draw_beside_real, "kernels": draw_kernels}
+
+
 if __name__ == "__main__":
-    draw_domains()
-    draw_prompts()
-    draw_beside_real()
-    for path in FOLDER.glob("*.png"):
-        shrink(path)
+    for name in sys.argv[1:] or PICTURES:
+        PICTURES[name]()
+        shrink(FOLDER / f"{name}.png")
