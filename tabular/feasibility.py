@@ -25,7 +25,7 @@ __all__ = ["Undecided", "find_point", "implies", "least_value", "minimal_conflic
 
 Terms = tuple[tuple[str, int], ...]
 
-_FAR = 2.0**62
+_FAR, _NEAR = 2.0**62, 1e9
 
 
 class Undecided(Exception):
@@ -230,7 +230,7 @@ def _integer_hint(rows: Sequence[Row]) -> dict[str, int] | None:
         np.zeros(len(columns)),
         constraints=LinearConstraint(matrix, bounds, np.inf),
         integrality=np.ones(len(columns)),
-        bounds=Bounds(-np.inf, np.inf),
+        bounds=Bounds(-_NEAR, _NEAR),  # a hint need not look everywhere, and HiGHS complains of wide integers
         options={"node_limit": 1000},
     )
     if result.x is None or not np.all(np.isfinite(result.x)):
