@@ -142,6 +142,7 @@ void scatter_all(const I* col, const I* arg_max, const T* g_max, const I* arg_mi
                  int64_t n_src, int64_t F, T* gx, bool add, int threads) {
   constexpr int W = LINE / sizeof(T), ROWS = 2;
   const int64_t columns = (F + W - 1) / W;
+  if (columns == 0) return;
   if (n_dst * F < WORTH_THREADS) threads = 1;
   const int64_t ranges = (threads + columns - 1) / columns, size = (n_src + ranges - 1) / ranges;
   const bool in_cache = size * LINE <= 1 << 20;

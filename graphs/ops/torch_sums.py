@@ -33,7 +33,7 @@ def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: boo
     if x.dim() == 2:
         return gather_sum(x, index, offsets, weight)
     if weight is None or weight.dim() == 1:
-        return gather_sum(x.flatten(1), index, offsets, weight).view(-1, *x.shape[1:])
+        return gather_sum(x.flatten(1), index, offsets, weight).view(offsets.shape[0] - 1, *x.shape[1:])
     _, heads, features = x.shape
     if features < NARROW or index.shape[0] * heads * features < primitives.TINY:
         return _sum_products(adjacency, x, weight, index, transposed)
@@ -68,7 +68,8 @@ def _sum_products(adjacency: Adjacency, x: Tensor, weight: Tensor, index: Tensor
     if adjacency.num_edges <= primitives.SLOTS:
         messages = x.index_select(0, index).mul_(weight)
         offsets = adjacency.rowptr_t if transposed else adjacency.rowptr
-        return gather_sum(messages.flatten(1), identity(adjacency), offsets).view(-1, *x.shape[1:])
+        rows = offsets.shape[0] - 1
+        return gather_sum(messages.flatten(1), identity(adjacency), offsets).view(rows, *x.shape[1:])
     return sum_chunks(adjacency, x, multiply, transposed)
 
 
@@ -80,7 +81,8 @@ def sum_chunks(adjacency: Adjacency, x: Tensor, fill: Callable[[slice, Tensor], 
     for slots, rows, offsets in slot_chunks(adjacency, transposed):
         messages = buffer[: slots.stop - slots.start]
         fill(slots, messages)
-        y[rows] += gather_sum(messages.flatten(1), order[: messages.shape[0]], offsets).view(-1, *x.shape[1:])
+        sums = gather_sum(messages.flatten(1), order[: messages.shape[0]], offsets)
+        y[rows] += sums.view(sums.shape[0], *x.shape[1:])
     return y
 
 
@@ -119,7 +121,7 @@ def edge_sum(adjacency: Adjacency, values: Tensor, transposed: bool) -> Tensor:
         total = gather_sum(flat, adjacency.slot_t, adjacency.rowptr_t)
     else:
         total = gather_sum(flat, identity(adjacency), adjacency.rowptr)
-    return total.view(-1, *values.shape[1:])
+    return total.view(total.shape[0], *values.shape[1:])
 
 
 def spmm_typed(adjacency: Adjacency, x: Tensor, table: Tensor, edge_type: Tensor, transposed: bool) -> Tensor:
