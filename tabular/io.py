@@ -149,10 +149,10 @@ class CsvTable:
         self.dialect = CsvDialect(options.separator.encode(), options.quote.encode(), newline)
         blocks = self._blocks()
         first = next(blocks, b"")
-        if not first.strip():
+        if not first.strip(b"\r\n"):
             raise DataError(f"{path}: is empty; expected a line of column names and at least one row.")
         self.header_bytes, self.names = self._read_header(first)
-        if not first[len(self.header_bytes) :].strip() and next(blocks, None) is None:
+        if not first[len(self.header_bytes) :].strip(b"\r\n") and next(blocks, None) is None:
             raise DataError(f"{path}: has column names but no rows.")
 
     def _open(self) -> IO[bytes]:
@@ -161,10 +161,11 @@ class CsvTable:
     def chunks(self) -> Iterator[CsvChunk]:
         """All rows in their order, some megabytes at a time."""
         row, line = 0, 1 + self.header_bytes.count(self.dialect.newline)
-        header: bytes | None = self.header_bytes
+        header = self.header_bytes
         for block in self._blocks():
-            data = block[len(header) :] if header is not None else block
-            header = None
+            data, header = block[len(header) :], b""
+            if not data:  # the first block may be the header alone
+                continue
             chunk = CsvChunk(
                 data,
                 self.names,
@@ -180,7 +181,7 @@ class CsvTable:
     def _blocks(self) -> Iterator[bytes]:
         """The file as UTF-8, in blocks of whole rows; the first holds the header."""
         decoder = codecs.getincrementaldecoder(self._encoding)()
-        carried, line = b"", 1
+        held, carried, line = b"", b"", 1  # a block is held back, to take in a last row without a line end
         try:
             with self._open() as file:
                 while raw := file.read(self.options.block_bytes):
@@ -188,8 +189,9 @@ class CsvTable:
                     if (end := rows_end(carried, self.dialect)) or len(carried) < LONGEST_ROW:
                         block, carried = carried[:end], carried[end:]
                         line += block.count(b"\n")
-                        if block:
-                            yield block
+                        if held and block:
+                            yield held
+                        held = block or held
                         continue
                     break
             carried += self._utf8(decoder, b"", line, final=True)
@@ -198,8 +200,8 @@ class CsvTable:
         if rows_end(carried + self.dialect.newline, self.dialect) <= len(carried):
             line += carried[: rows_end(carried, self.dialect)].count(b"\n")
             raise DataError(f"{self.path}, line {line}: a quote is opened and never closed; close it, or double it.")
-        if carried:
-            yield carried
+        if held or carried:
+            yield held + carried
 
     def _utf8(self, decoder: codecs.IncrementalDecoder, raw: bytes, line: int, final: bool = False) -> bytes:
         try:
@@ -214,8 +216,9 @@ class CsvTable:
 
     def _read_header(self, block: bytes) -> tuple[bytes, tuple[str, ...]]:
         head = block[: 1 << 16]
-        starts, ends, widths = split_cells(head[: rows_end(head, self.dialect)] or block, self.dialect)
-        end = int(starts[widths[0]]) if len(widths) > 1 else len(block)
+        head = head[: rows_end(head, self.dialect)] or block
+        starts, ends, widths = split_cells(head, self.dialect)
+        end = int(starts[widths[0]]) if len(widths) > 1 else len(head)
         cells = pa.array([block[s:e].decode() for s, e in zip(starts[: widths[0]], ends[: widths[0]], strict=True)])
         cells = pa.array([cells[0].as_py().removeprefix("\ufeff"), *cells[1:].to_pylist()])
         names = tuple(unquoted(cells, self.options.quote).to_pylist())
