@@ -24,7 +24,7 @@ from .program import Cell, Component, Program
 if TYPE_CHECKING:
     from .schema import Schema
 
-__all__ = ["Compiled", "ContradictionError", "compile_rules"]
+__all__ = ["Compiled", "ContradictionError", "Limits", "build_cell", "compile_rules"]
 
 
 class ContradictionError(RuleError):
@@ -40,7 +40,9 @@ class ContradictionError(RuleError):
 
 
 @dataclass(frozen=True)
-class _Limits:
+class Limits:
+    """How cells are made; see `compile_rules`."""
+
     spreads: Mapping[str, float]
     pinned: tuple[str, ...]
     max_cells: int
@@ -76,7 +78,7 @@ def compile_rules(
     lattice = lattice_of(rules, schema)
     formulas = formulas_of(rules, lattice, nulls)
     spreads = {column: float(schema[column].spread) * scale for column, scale in lattice.scales.items()}
-    limits = _Limits(spreads, pinned, max_cells, max_rows)
+    limits = Limits(spreads, pinned, max_cells, max_rows)
     components: list[Component] = []
     for members, parts in _components(formulas):
         named = tuple(rules.hard.rules[index] for index in members)
@@ -221,16 +223,14 @@ def _components(formulas: Sequence[Formula]) -> list[tuple[list[int], list[Formu
     return [(sorted(members), parts) for _, members, parts in groups]
 
 
-def _compile_component(
-    formula: Formula, rules: tuple[Rule, ...], lattice: Lattice, limits: _Limits
-) -> Component | None:
+def _compile_component(formula: Formula, rules: tuple[Rule, ...], lattice: Lattice, limits: Limits) -> Component | None:
     """The component of a formula; None where no row obeys it."""
     if _knotted(formula):
         return None
     regions, complete = expand(formula, lattice, cap=limits.max_cells)
     cells: list[Cell] = []
     for region in regions:
-        closed, cell = _cell(region, lattice, limits)
+        closed, cell = build_cell(region, lattice, limits)
         complete = complete and closed
         cells += [cell] if cell is not None else []
     if not cells and (complete or not satisfiable([formula], lattice)):
@@ -249,7 +249,7 @@ def _knotted(formula: Formula) -> bool:
     return 1 < len(rows) < len(formula.items) and is_empty(rows)
 
 
-def _cell(region: Region, lattice: Lattice, limits: _Limits) -> tuple[bool, Cell | None]:
+def build_cell(region: Region, lattice: Lattice, limits: Limits) -> tuple[bool, Cell | None]:
     """Whether the walk of a region could be closed, and its cell, None where it has no point or no walk."""
     if not _has_text(region):
         return True, None

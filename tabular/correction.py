@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Batch, Integers, Mask
+from .choices import chosen_cells, row_distance
 from .lattice import SAFE, largest
 from .normal_form import Row
 from .program import Cell, Component, Program
 from .search import Found, nearest
-from .walks import move_back, move_cost, obeys, walk
+from .walks import flip, move_back, move_cost, obeys, walk
 
 __all__ = ["NOWHERE", "SEARCHED", "UNTOUCHED", "Correction", "correct"]
 
 UNTOUCHED, SEARCHED, NOWHERE = -1, -2, -3
-"""Entries of `Correction.cells` that are no cell: the row obeyed; the row search moved it; it stays as it was."""
+"""Entries of `Correction.cells` that are no cell: the row obeyed, moved into a cell of its own, stays as it was."""
 
 _CHUNK = 1 << 14
 _POLISHES = 2
@@ -102,6 +103,8 @@ def correct(
             rows = broken[start : start + _CHUNK]
             best = _Best(whole.batch(component, program.categories, rows))
             _propose_all(program, index, best)
+            if not component.complete:
+                _propose_chosen(program, index, best)
             if search:
                 _search_all(program, component, best)
             best.verify(component)
@@ -206,6 +209,14 @@ def _propose_all(program: Program, index: int, best: _Best) -> None:
             number += 1
 
 
+def _propose_chosen(program: Program, index: int, best: _Best) -> None:
+    """Let the cells that rows choose themselves propose."""
+    for rows, alone in chosen_cells(program, index, best.original):
+        group = _Best(best.original.take(rows))
+        _propose_all(alone, 0, group)
+        best.accept(rows, group.batch, group.cost, SEARCHED)
+
+
 def _propose(
     program: Program,
     index: int,
@@ -223,7 +234,7 @@ def _propose(
     visited = [*(level.column for level in levels), *(item.column for item in derived)]
     columns = [column for column in visited if column not in program.pinned]
     original = best.original.take(rows)
-    proposal, flips = _flip(program, cell, original)
+    proposal, flips = flip(original, cell.categories, program.pinned)
     walk(proposal, levels, derived, program.pinned)
     met = obeys(proposal, cell.rows)
     cost = np.where(met, flips + move_cost(proposal, original, columns, program.spreads), np.inf)
@@ -237,28 +248,12 @@ def _propose(
         best.accept(rows[far], nearer, cost, place)
 
 
-def _flip(program: Program, cell: Cell, batch: Batch) -> tuple[Batch, NDArray[np.float64]]:
-    """The batch with forbidden categories replaced by the most frequent allowed ones, and the number of flips."""
-    flips = np.zeros(batch.size)
-    flipped = batch.take(np.arange(batch.size))
-    for column, allowed in cell.categories:
-        forbidden = ~batch.among(column, allowed)
-        if column in program.pinned or allowed[0] is None:  # nothing that it could flip to
-            flips[forbidden] = np.inf
-        else:
-            flips += forbidden
-            flipped.codes[column][forbidden] = program.categories[column].index(allowed[0])
-    return flipped, flips
-
-
 def _least_costs(program: Program, cells: Sequence[Cell], batch: Batch) -> list[NDArray[np.float64]]:
     """For each cell a lower bound of the cost of every row: its flips and the distances to its intervals."""
 
     @cache
     def distance(row: Row) -> NDArray[np.float64]:
-        """How far a row is from obeying, by its cheapest column."""
-        short = np.maximum(row.bound - batch.total(row.terms, 0), 0).astype(np.float64)
-        return np.asarray(short / max(abs(a) * program.spreads.get(column, 1.0) for column, a in row.terms))
+        return row_distance(program, row, batch)
 
     @cache
     def flips(column: str, allowed: tuple[str | None, ...]) -> NDArray[np.float64]:
@@ -274,8 +269,8 @@ def _least_costs(program: Program, cells: Sequence[Cell], batch: Batch) -> list[
 
 
 def _search_all(program: Program, component: Component, best: _Best) -> None:
-    """Search, once per distinct row, the rows without a proposal, and all of them if cells are missing."""
-    rows = np.arange(best.original.size) if not component.complete else np.flatnonzero(np.isinf(best.cost))
+    """Search the rows without a proposal, once each if they are distinct."""
+    rows = np.flatnonzero(np.isinf(best.cost))
     known: dict[tuple[int, ...], Found | None] = {}
     for row in rows.tolist():
         numbers = {column: int(values[row]) for column, values in best.original.numbers.items()}
@@ -283,7 +278,7 @@ def _search_all(program: Program, component: Component, best: _Best) -> None:
         key = (*numbers.values(), *codes.values())
         if key not in known:
             texts = {column: (*program.categories[column], None)[code] for column, code in codes.items()}
-            known[key] = nearest(program, component, numbers, texts, cutoff=float(best.cost[row]))
+            known[key] = nearest(program, component, numbers, texts)
         found = known[key]
         if found is not None:
             best.accept(np.array([row]), _as_batch(found, program), np.array([found.cost]), SEARCHED)

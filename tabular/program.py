@@ -128,6 +128,11 @@ class Program:
         return self._limits[key]
 
     @cached_property
+    def chosen(self) -> dict[tuple[int, tuple[int, ...]], Program | None]:
+        """Programs that `graftable.tabular.choices` made for single cells of components over the cap."""
+        return {}
+
+    @cached_property
     def _walks(self) -> dict[tuple[int, int], tuple[tuple[tuple[Level, ...], tuple[Derived, ...]], ...]]:
         return {}
 

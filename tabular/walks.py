@@ -12,7 +12,7 @@ from .elimination import Level
 from .equalities import Derived, Stride
 from .normal_form import Row
 
-__all__ = ["clamp", "move_back", "move_cost", "obeys", "walk"]
+__all__ = ["clamp", "flip", "move_back", "move_cost", "obeys", "walk"]
 
 
 def walk(batch: Batch, levels: Sequence[Level], derived: Sequence[Derived], pinned: Collection[str] = ()) -> None:
@@ -57,6 +57,25 @@ def _in_class(
     if high is not None:
         lower |= up > high
     return np.asarray(np.where(lower if low is None else lower & (down >= low), down, up))
+
+
+def flip(
+    batch: Batch, categories: Sequence[tuple[str, tuple[str | None, ...]]], pinned: Collection[str] = ()
+) -> tuple[Batch, NDArray[np.float64]]:
+    """A copy with forbidden categories replaced by the most frequent allowed ones, and the number of flips per row.
+
+    The number is infinite where a column may not change, or could only become a text that is not listed.
+    """
+    flips = np.zeros(batch.size)
+    flipped = batch.take(np.arange(batch.size))
+    for column, allowed in categories:
+        forbidden = ~batch.among(column, allowed)
+        if column in pinned or allowed[0] is None:
+            flips[forbidden] = np.inf
+        else:
+            flips += forbidden
+            flipped.codes[column][forbidden] = batch.categories[column].index(allowed[0])
+    return flipped, flips
 
 
 def move_back(batch: Batch, original: Batch, limits: Mapping[str, Level], columns: Sequence[str]) -> None:
