@@ -99,6 +99,8 @@ def gather_sum(x: Tensor, index: Tensor, offsets: Tensor, weight: Tensor | None 
         ones = x.new_ones(index.shape[0]) if weight is None else weight
         return matrix(offsets, index, ones, x.shape[0]) @ x
     n, width = x.shape
+    if width == 0:  # the bag believes such an x to have no rows
+        return x.new_empty(offsets.shape[0] - 1, 0)
     if x.stride(1) != 1:
         x = x.contiguous()
     if width > TILE and n * width * x.element_size() > WIDE:
