@@ -25,7 +25,8 @@ class Pattern:
     def dgl(self):
         """As DGL likes it best: int32, with every format made."""
         graph = load_dgl().graph((self.source, self.target), num_nodes=self.num_nodes).int()
-        return graph.formats(["coo", "csr", "csc"]).create_formats_() or graph
+        graph.create_formats_()
+        return graph
 
     @cached_property
     def csr(self):

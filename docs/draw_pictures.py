@@ -66,7 +66,9 @@ def draw_kernels() -> None:
     operators = list(dict.fromkeys(name[0] for name in times if name[0] != "construction"))
     rows = [(operator, direction) for operator in operators for direction in ("f", "fb")]
     figure = Figure(figsize=(11, 0.24 * len(rows) + 1.2), layout="constrained")
-    for axes, (shape, (title, wanted)) in zip(figure.subplots(1, 3, sharex=True, sharey=True), SHAPES.items(), strict=True):
+    for axes, (shape, (title, wanted)) in zip(
+        figure.subplots(1, 3, sharex=True, sharey=True), SHAPES.items(), strict=True
+    ):
         for y, (operator, direction) in enumerate(rows):
             widths = [int(w) for o, s, w, d, m in times if (o, s, d, m) == (operator, shape, direction, "kept")]
             if not widths:
