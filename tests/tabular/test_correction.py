@@ -19,6 +19,7 @@ from rule_worlds import (
 from graftable.tabular.compiler import ContradictionError, compile_rules
 from graftable.tabular.correction import NOWHERE, SEARCHED, UNTOUCHED, correct
 from graftable.tabular.expressions import And, Comparison, Member, Not, Or, RuleSet
+from graftable.tabular.search import nearest
 
 WORLDS, BLOCK = 2_000, 100
 
@@ -349,3 +350,58 @@ def test_more_rows_than_a_chunk_are_corrected_alike():
     parts = [correct(program, {name: v[i : i + 999] for name, v in rows.items()}) for i in range(0, 40_000, 999)]
     for name in schema:
         np.testing.assert_array_equal(whole.numbers[name], np.concatenate([part.numbers[name] for part in parts]))
+
+
+@pytest.mark.parametrize("seed", range(0, 500, 10))
+def test_huge_cells_among_small_ones_are_corrected_exactly(seed):
+    generator = np.random.default_rng(seed)
+    world = random_world(generator)
+    try:
+        program = compile_rules(world.rules, world.schema)
+    except ContradictionError:
+        return
+    rows, codes = world.rows(generator, 20)
+    huge = {name: values.astype(object) for name, values in rows.items()}
+    for values in huge.values():
+        for row in np.flatnonzero(generator.random(20) < 0.3):
+            values[row] = int(generator.integers(-9, 10)) * 10 ** int(generator.integers(10, 40))
+    result = correct(program, huge, codes)
+    assert result.solved.all()
+    assert obeyed(world.rules, world.schema, {**huge, **result.numbers}, {**codes, **result.codes}).all()
+
+
+@pytest.mark.parametrize("seed", range(0, 1500, 10))
+def test_over_the_cap_every_row_is_solved_too(seed):
+    generator = np.random.default_rng(seed)
+    world = random_world(generator)
+    try:
+        program = compile_rules(world.rules, world.schema, max_cells=1)
+    except ContradictionError:
+        points, codes = world.grid()
+        assert not obeyed(world.rules, world.schema, points, codes).any()
+        return
+    rows, codes = world.rows(generator, 12)
+    result = correct(program, rows, codes)
+    assert result.solved.all()
+    assert obeyed(world.rules, world.schema, {**rows, **result.numbers}, {**codes, **result.codes}).all()
+
+
+@pytest.mark.parametrize("seed", range(0, 600, 10))
+def test_the_row_search_finds_the_nearest_row(seed):
+    generator = np.random.default_rng(seed)
+    world = random_world(generator)
+    try:
+        program = compile_rules(world.rules, world.schema)
+    except ContradictionError:
+        return
+    points, point_codes = world.grid()
+    obeying = obeyed(world.rules, world.schema, points, point_codes)
+    rows, codes = world.rows(generator, 3)
+    least = least_costs(world, program, points, point_codes, obeying, rows, codes)
+    for row in range(3):
+        cost = 0.0
+        for component in program.components:
+            texts = {name: program.categories[name][codes[name][row]] for name in component.categorical}
+            found = nearest(program, component, {name: int(rows[name][row]) for name in component.columns}, texts)
+            cost += found.cost
+        assert cost == pytest.approx(least[row])
