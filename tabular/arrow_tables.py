@@ -57,11 +57,11 @@ def _time_texts(column: pa.Array) -> pa.Array:
     return texts
 
 
-def typed_cells(texts: Sequence[str], kind: pa.DataType, place: str) -> pa.Array:
+def typed_cells(texts: Sequence[str | None], kind: pa.DataType, place: str) -> pa.Array:
     """Texts as cells of a type, exact.
 
     Args:
-        texts: Numbers, ISO dates, categories, or booleans, as the type needs.
+        texts: Numbers, ISO dates, categories, or booleans, as the type needs; None for null.
         kind: The Arrow type.
         place: The column, as an error names it.
 
@@ -73,12 +73,16 @@ def typed_cells(texts: Sequence[str], kind: pa.DataType, place: str) -> pa.Array
         [Decimal('12.50'), Decimal('-1.00')]
     """
     value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    present = [text for text in texts if text is not None]
     try:
-        cells = _convert(texts, value_kind)
+        cells = _convert(present, value_kind)
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise DataError(f"{place}: cannot hold {_example(texts)} as {value_kind} ({error}).") from error
+        raise DataError(f"{place}: cannot hold {_example(present)} as {value_kind} ({error}).") from error
     if pa.types.is_floating(value_kind):
-        _confirm(texts, cells, place)
+        _confirm(present, cells, place)
+    if len(present) < len(texts):  # a take from nowhere is null
+        empty = np.array([text is None for text in texts])
+        cells = cells.take(pa.array(np.cumsum(~empty) - 1, mask=empty))
     return cells.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else cells
 
 
@@ -165,12 +169,13 @@ class ParquetTable:
             raise DataError(f"{path}: has column names but no rows.")
 
     def chunks(self) -> Iterator[ArrowChunk]:
-        """All rows in their order; row groups are read as they are needed."""
+        """All rows in their order; no chunk spans two row groups, so that these are kept up to `CHUNK_ROWS`."""
         row = 0
         with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(CHUNK_ROWS):
-                yield ArrowChunk(batch, row, self.nulls)
-                row += batch.num_rows
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(CHUNK_ROWS, row_groups=[group]):
+                    yield ArrowChunk(batch, row, self.nulls)
+                    row += batch.num_rows
 
     @contextlib.contextmanager
     def writer(self, target: Path) -> Iterator["ParquetWriter"]:
@@ -187,14 +192,19 @@ class ParquetTable:
                 part, self.schema, compression=self._compression.lower().replace("uncompressed", "none")
             ) as file,
         ):
-            yield ParquetWriter(file)
+            yield ParquetWriter(file, part, self.nulls)
 
 
 class ParquetWriter:
     """Appends chunks to a Parquet file, each as a row group."""
 
-    def __init__(self, file: pq.ParquetWriter) -> None:
-        self.file = file
+    def __init__(self, file: pq.ParquetWriter, part: Path, nulls: Sequence[str]) -> None:
+        self.file, self._part, self._nulls = file, part, nulls
+
+    def read_back(self) -> ParquetTable:
+        """End the file and open what was written, before it appears under its name."""
+        self.file.close()
+        return ParquetTable(self._part, self._nulls)
 
     def write(self, chunk: ArrowChunk, changes: Changes | None = None) -> None:
         """Append a chunk with some of its cells changed."""
@@ -248,6 +258,10 @@ class FrameWriter:
         elif changes:
             self._changes.append((chunk.first_row, changes))
 
+    def read_back(self) -> FrameTable:
+        """What was written, as a table."""
+        return FrameTable(self.result, self.table.nulls)
+
     @property
     def result(self) -> Any:
         """The table with the changes; the one that was opened is as it was."""
@@ -269,7 +283,7 @@ def _series_cells(series: Any) -> pa.Array:
     return pa.concat_arrays(cells.chunks) if isinstance(cells, pa.ChunkedArray) else cells
 
 
-def _with_cells(series: Any, rows: Any, texts: Sequence[str], name: str) -> Any:
+def _with_cells(series: Any, rows: Any, texts: Sequence[str | None], name: str) -> Any:
     """A series with some cells changed, of the same dtype."""
     kind = _series_cells(series).type
     if pa.types.is_decimal(kind):

@@ -18,8 +18,8 @@ from graftable.errors import DataError
 
 __all__ = ["Changes", "CsvChunk", "CsvDialect", "rows_end", "split_cells", "unquoted"]
 
-Changes = Mapping[str, tuple[NDArray[np.int64], Sequence[str]]]
-"""New texts by column: the rows of the chunk, and one text for each."""
+Changes = Mapping[str, tuple[NDArray[np.int64], Sequence[str | None]]]
+"""New texts by column: the rows of the chunk, and one text for each; None empties the cell."""
 
 RETURN = ord("\r")
 
@@ -197,13 +197,15 @@ class CsvChunk:
     def replaced(self, changes: Changes) -> bytes:
         """The bytes of the chunk with some cells rewritten, and every other byte as it was."""
         edits: list[tuple[int, int, bytes]] = []
+        null = b"" if "" in self.nulls or not self.nulls else self.nulls[0].encode()
         quote = self.dialect.quote
         for column, (rows, texts) in changes.items():
             position = self._positions[column]
             spans = zip(self._starts[rows, position].tolist(), self._ends[rows, position].tolist(), texts, strict=True)
             for start, end, text in spans:
                 was_quoted = bool(quote) and end > start and self.data[start : start + 1] == quote
-                edits.append((start, end, self.dialect.cell(text, was_quoted)))
+                cell = null if text is None else self.dialect.cell(text, was_quoted)
+                edits.append((start, end, cell))
         pieces: list[Any] = []
         at, view = 0, memoryview(self.data)
         for start, end, cell in sorted(edits):

@@ -7,7 +7,7 @@ never parsed into numbers and printed again: a row that is not touched leaves as
 import codecs
 import contextlib
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -87,6 +87,9 @@ class TableWriter(Protocol):
     def write(self, chunk: Any, changes: Changes | None = None) -> None:
         """Append a chunk with some of its cells changed."""
 
+    def read_back(self) -> "Table":
+        """End the file and open what was written, before it appears under its name."""
+
 
 class Table(Protocol):
     """A table that can be read any number of times."""
@@ -140,8 +143,9 @@ def open_table(source: Any, options: ReadOptions | None = None) -> Table:
 class CsvTable:
     """A CSV file. Its dialect is that of the options; its line ending is that of its first line."""
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
+    def __init__(self, path: Path, options: ReadOptions, *, packed: bool | None = None) -> None:
         self.path, self.options, self.source, self.decimal = path, options, str(path), options.decimal
+        self._packed = path.suffix == ".gz" if packed is None else packed
         with self._open() as file:
             start = file.read(1 << 16)
         self._encoding = _plain_encoding(options.encoding, start)
@@ -156,7 +160,7 @@ class CsvTable:
             raise DataError(f"{path}: has column names but no rows.")
 
     def _open(self) -> IO[bytes]:
-        return cast("IO[bytes]", gzip.open(self.path) if self.path.suffix == ".gz" else open(self.path, "rb"))
+        return cast("IO[bytes]", gzip.open(self.path) if self._packed else open(self.path, "rb"))
 
     def chunks(self) -> Iterator[CsvChunk]:
         """All rows in their order, some megabytes at a time."""
@@ -243,7 +247,14 @@ class CsvTable:
             raise DataError(f"{target}: a CSV is written as CSV; choose a name that ends in .csv or .csv.gz.")
         with atomic_path(target) as part, open(part, "wb") as raw:
             packed = gzip.GzipFile("", "wb", mtime=0, fileobj=raw) if target.suffix == ".gz" else None
-            writer = CsvWriter(cast("IO[bytes]", packed or raw), self._encoding, target)
+
+            def finish() -> CsvTable:
+                if packed:
+                    packed.close()
+                raw.flush()
+                return CsvTable(part, self.options, packed=packed is not None)
+
+            writer = CsvWriter(cast("IO[bytes]", packed or raw), self._encoding, target, finish)
             writer.append(self.header_bytes)
             yield writer
             if packed:
@@ -253,8 +264,12 @@ class CsvTable:
 class CsvWriter:
     """Appends chunks of a CSV to a file."""
 
-    def __init__(self, file: IO[bytes], encoding: str, target: Path) -> None:
-        self.file, self.encoding, self.target = file, encoding, target
+    def __init__(self, file: IO[bytes], encoding: str, target: Path, finish: Callable[[], CsvTable]) -> None:
+        self.file, self.encoding, self.target, self._finish = file, encoding, target, finish
+
+    def read_back(self) -> CsvTable:
+        """End the file and open what was written, before it appears under its name."""
+        return self._finish()
 
     def write(self, chunk: CsvChunk, changes: Changes | None = None) -> None:
         """Append a chunk; of its rows, only the cells in ``changes`` are rewritten."""
