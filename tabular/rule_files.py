@@ -15,7 +15,7 @@ from .rule_grammar import Source, unquote
 from .rule_index import format_index_rules, is_index_form, parse_index_rules
 from .rule_parser import Unseen, parse_rule
 from .rule_text import format_expression
-from .schema import Schema, nearest
+from .schema import Schema, did_you_mean
 
 __all__ = ["format_rules", "load_rules", "parse_rules", "parse_yaml_rules", "save_rules"]
 
@@ -120,7 +120,7 @@ def _settings(options: Any) -> dict[str, Any]:
     settings = {}
     for key, value, source, at in options:
         if key not in _OPTIONS:
-            raise source.error(at, at + len(key), f"there is no option `{key}`.{nearest(key, list(_OPTIONS))}")
+            raise source.error(at, at + len(key), f"there is no option `{key}`.{did_you_mean(key, list(_OPTIONS))}")
         if _OPTIONS[key] and value not in _OPTIONS[key]:
             expected = ", ".join(_OPTIONS[key])
             raise source.error(at, at + len(key), f"found {key} {value!r}, expected one of {expected}.")

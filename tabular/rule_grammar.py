@@ -11,7 +11,7 @@ from lark.exceptions import LarkError
 from graftable.errors import RuleError
 
 from .expressions import Span
-from .schema import nearest
+from .schema import did_you_mean
 
 __all__ = ["GRAMMAR", "Source", "parse_tree", "unquote"]
 
@@ -195,7 +195,7 @@ def unknown_column(source: Source, start: int, end: int, columns: Sequence[str])
     if (advice := _name_with_signs(source.text, start, columns)) is not None:
         return source.error(*advice)
     name = unquote(source.text[start:end])
-    return source.error(start, end, f"there is no column `{name}`.{nearest(name, columns)}")
+    return source.error(start, end, f"there is no column `{name}`.{did_you_mean(name, columns)}")
 
 
 def unquote(token: str) -> str:

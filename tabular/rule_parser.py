@@ -32,7 +32,7 @@ from .expressions import (
 from .lattice import parse_dates, parse_number
 from .rule_algebra import AlgebraError, Quantity, compare
 from .rule_grammar import Source, parse_tree, unknown_column, unquote
-from .schema import ColumnSchema, Schema, nearest
+from .schema import ColumnSchema, Schema, did_you_mean
 
 __all__ = ["Unseen", "parse_rule"]
 
@@ -397,9 +397,8 @@ class _Builder:
         return text
 
     def _never(self, column: ColumnSchema, text: str, tree: Tree[Token]) -> RuleError:
-        advice = nearest(text, column.categories).replace("`", "'")
-        some = ", ".join(map(repr, column.categories[:4])) + (", ..." if len(column.categories) > 4 else "")
-        return self.error(tree, f"the column `{column.name}` never holds {text!r}.{advice or f' It holds {some}.'}")
+        advice = did_you_mean(text, column.categories, "'")
+        return self.error(tree, f"the column `{column.name}` never holds {text!r}.{advice}")
 
 
 def _trees(tree: Tree[Token]) -> list[Tree[Token]]:

@@ -20,7 +20,7 @@ from graftable.files import write_text
 
 from .lattice import LatticeCells, format_dates, number_text, parse_dates, parse_numbers, units_per_day
 
-__all__ = ["ColumnSchema", "Kind", "Schema", "nearest"]
+__all__ = ["ColumnSchema", "Kind", "Schema", "did_you_mean"]
 
 SCHEMA_VERSION = 1
 
@@ -164,7 +164,7 @@ class Schema:
         """
         for name in names:
             if name not in self:
-                raise DataError(f"{source}: there is no column `{name}`.{nearest(name, self.names)}")
+                raise DataError(f"{source}: there is no column `{name}`.{did_you_mean(name, self.names)}")
 
     def require_same(self, other: Schema, source: str) -> None:
         """Check that another table still has the columns and kinds of this schema.
@@ -258,16 +258,21 @@ def _refined(column: ColumnSchema, detected: Schema) -> ColumnSchema:
     return replace(column, nullable=found.nullable)
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`` Did you mean `x`?`` for the nearest known name, or nothing.
+def did_you_mean(name: str, known: Sequence[str], quote: str = "`") -> str:
+    """Advice on a name that is not known, to stand after the sentence that says so: the nearest, or what there is.
 
     Example:
-        >>> nearest("aeg", ["age", "sex"])
+        >>> did_you_mean("aeg", ["age", "sex"])
         ' Did you mean `age`?'
+        >>> did_you_mean("income", ["age", "sex"])
+        ' There is `age`, `sex`.'
     """
     folded = {other.casefold(): other for other in known}
     near = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
-    return f" Did you mean `{folded[near[0]]}`?" if near else ""
+    if near:
+        return f" Did you mean {quote}{folded[near[0]]}{quote}?"
+    some = ", ".join(f"{quote}{other}{quote}" for other in known[:4])
+    return f" There is {some}{', ...' if len(known) > 4 else ''}." if known else ""
 
 
 def _plain(column: ColumnSchema) -> dict[str, Any]:
@@ -285,7 +290,7 @@ def _column(entry: Any, file: str) -> ColumnSchema:
     place = f"{file}, column `{entry['name']}`"
     for key in entry:
         if key not in known:
-            raise DataError(f"{place}: there is no setting `{key}`.{nearest(key, known)}")
+            raise DataError(f"{place}: there is no setting `{key}`.{did_you_mean(key, known)}")
     if entry.get("kind") not in get_args(Kind):
         raise DataError(f"{place}: found kind {entry.get('kind')!r}, expected one of {', '.join(get_args(Kind))}.")
     values = dict(entry)

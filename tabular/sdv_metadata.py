@@ -12,7 +12,7 @@ import pyarrow as pa
 from graftable.errors import DataError
 
 from .lattice import format_dates, parse_dates
-from .schema import ColumnSchema, Kind, Schema, nearest
+from .schema import ColumnSchema, Kind, Schema, did_you_mean
 
 __all__ = ["from_sdv", "to_sdv"]
 
@@ -62,7 +62,7 @@ def _one_table(found: dict[str, Any], file: str, table: str | None) -> dict[str,
         raise DataError(f"{file}: holds the tables {', '.join(tables) or '(none)'}; name one of them.")
     name = table if table is not None else next(iter(tables))
     if name not in tables:
-        raise DataError(f"{file}: there is no table `{name}`.{nearest(name, list(tables))}")
+        raise DataError(f"{file}: there is no table `{name}`.{did_you_mean(name, list(tables))}")
     columns = tables[name].get("columns", {})
     if not isinstance(columns, dict):
         raise DataError(f'{file}: expected "columns" as a mapping of column names.')

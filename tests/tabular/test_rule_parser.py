@@ -181,7 +181,7 @@ MISTAKES = [
     ("abs(age) * debt >= 1", 1, "abs, min and max can be multiplied by numbers only."),
     ("age / 0 > 1", 1, "this divides by zero."),
     ("education == 'Master'", 14, "the column `education` never holds 'Master'. Did you mean 'Masters'?"),
-    ("education in ['Masters', 'PhD']", 26, "the column `education` never holds 'PhD'. It holds 'HS-grad',"),
+    ("education in ['Masters', 'PhD']", 26, "the column `education` never holds 'PhD'. There is 'HS-grad', 'B"),
     ("level == 4", 10, "the column `level` never holds '4'."),
     ("education >= 'Masters'", 1, "the column `education` holds categories; they have no order, use == or in."),
     ("education + 1 > 3", 1, "the column `education` holds categories; it cannot be calculated with."),
