@@ -14,7 +14,8 @@ from .checks import check_edge_type, check_rows, check_shape
 
 __all__ = ["multi_aggregate", "spmm", "spmm_edge"]
 
-REDUCES = ("sum", "mean", "max", "min", "std")
+AGGREGATES = ("mean", "max", "min", "std")  # in the order in which the operator returns them
+REDUCES = ("sum", *AGGREGATES)
 EPS = 1e-6
 
 
@@ -70,7 +71,12 @@ def spmm(
         raise ConfigError(
             f"edge_weight was given with reduce={reduce!r}, which has none; weights go with sum and mean."
         )
-    return multi_aggregate(adjacency, x, (reduce,))[0]
+    place = AGGREGATES.index(reduce)
+    if x.dim() == 2:
+        result: Tensor = operators.multi_aggregate(adjacency, x, reduce, EPS)[place]
+        return result
+    flat: Tensor = operators.multi_aggregate(adjacency, x.flatten(1), reduce, EPS)[place]
+    return flat.view(adjacency.num_dst, *x.shape[1:])
 
 
 def _weighted(adjacency: Adjacency, x: Tensor, edge_weight: Tensor | None, mean: bool) -> Tensor:
@@ -133,8 +139,7 @@ def multi_aggregate(
     if kinds == "mean":  # the weighted sum differentiates to any order
         found["mean"] = operators.spmm(adjacency, x, None, False, True)
     elif kinds:
-        names = ("mean", "max", "min", "std")
-        found |= zip(names, operators.multi_aggregate(adjacency, x, kinds, eps)[:4], strict=True)
+        found |= zip(AGGREGATES, operators.multi_aggregate(adjacency, x, kinds, eps)[:4], strict=True)
     return tuple(found[name].view(adjacency.num_dst, *shape) for name in reduces)
 
 

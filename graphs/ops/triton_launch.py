@@ -159,5 +159,5 @@ def launch(kernel: Any, programs: int, like: Tensor, *args: Any, **meta: Any) ->
             f"the triton backend was given tensors on {like.device}, expected a GPU; choose the torch backend there, "
             "or set TRITON_INTERPRET=1 before Python starts."
         )
-    with torch.cuda.device_of(like):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(like):
         kernel[(programs,)](*args, **meta)
