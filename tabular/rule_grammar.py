@@ -59,6 +59,7 @@ GRAMMAR = r"""
 """
 
 _WORD = re.compile(r"\w+|[<>=!]+")
+_KEYWORDS = {"if", "then", "else", "iff", "implies", "or", "and", "not", "in", "is", "null", "between"}
 
 # what may stand next, in a user's words; terminals that lark names itself are in capitals
 _WORDS = {
@@ -167,6 +168,8 @@ def _syntax_error(source: Source, error: UnexpectedInput, columns: Sequence[str]
             start, start + glued.end(), f"found `{glued[0]}`; a product is written `{glued[1]}*{glued[2]}`."
         )
     whole = _WORD.match(rest)
+    if whole and whole[0] != whole[0].lower() and whole[0].lower() in _KEYWORDS:
+        return source.error(start, start + whole.end(), f"found `{whole[0]}`; write it in small letters.")
     found = whole[0] if whole else rest[0]
     return source.error(start, start + len(found), f"found `{found}`, expected {_expected(error)}.")
 
@@ -195,6 +198,8 @@ def unknown_column(source: Source, start: int, end: int, columns: Sequence[str])
     if (advice := _name_with_signs(source.text, start, columns)) is not None:
         return source.error(*advice)
     name = unquote(source.text[start:end])
+    if name.lower() in ("null", "none", "nan", "na"):
+        return source.error(start, end, "a null cell is asked for as `x is null` or `x is not null`.")
     return source.error(start, end, f"there is no column `{name}`.{did_you_mean(name, columns)}")
 
 

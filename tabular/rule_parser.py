@@ -139,8 +139,14 @@ class _Builder:
             name = found.column.name
             raise self.error(tree, f"the column `{name}` holds {_content(found.column)}; it cannot be calculated with.")
         if not isinstance(found, Quantity):
-            raise self.error(tree, f"expected a number, found {self._described(found)}.")
+            raise self._no_number(found, tree)
         return found
+
+    def _no_number(self, found: _Value, tree: Tree[Token]) -> RuleError:
+        advice = ""
+        if isinstance(found, _Text) and found.text in (self.names or ()):
+            advice = " The name of a column is quoted with `back-quotes`."
+        return self.error(tree, f"expected a number, found {self._described(found)}.{advice}")
 
     @staticmethod
     def _described(found: _Value) -> str:
@@ -229,7 +235,7 @@ class _Builder:
             return _same(left, right) if operator == "==" else _negated(_same(left, right))
         for value, tree in ((left, at), (right, to)):
             if not isinstance(value, Quantity):
-                raise self.error(tree, f"expected a number, found {self._described(value)}.")
+                raise self._no_number(value, tree)
         difference = self._linear(at, to, lambda: cast("Quantity", left) + cast("Quantity", right).scaled(Fraction(-1)))
         return compare(difference, operator, self.source.span(at.meta.start_pos, to.meta.end_pos))
 
@@ -241,7 +247,7 @@ class _Builder:
         if number is not None:
             return self._category_with_number(column, operator, number, at, to)
         if not isinstance(right, _Text | Constant):
-            raise self.error(to, f"the column `{column.name}` holds {_content(column)}; compare it with a quoted text.")
+            raise self.error(to, f"the column `{column.name}` holds {_content(column)}; {_comparable(column)}.")
         if operator not in ("==", "!="):
             raise self.error(
                 at, f"the column `{column.name}` holds {_content(column)}; they have no order, use == or in."
@@ -258,7 +264,7 @@ class _Builder:
         """Categories that are numbers, such as codes: those that satisfy the comparison."""
         values = {text: parsed for text in column.categories if (parsed := parse_number(text)) is not None}
         if len(values) < len(column.categories) or not values:
-            raise self.error(to, f"the column `{column.name}` holds {_content(column)}; compare it with a quoted text.")
+            raise self.error(to, f"the column `{column.name}` holds {_content(column)}; {_comparable(column)}.")
         kept = [text for text, (m, places) in values.items() if holds(Fraction(m, 10**places) - number, operator)]
         if operator == "==" and not kept and self.unseen == "refuse":
             raise self._never(column, str(self.source.text[to.meta.start_pos : to.meta.end_pos]), to)
@@ -414,7 +420,13 @@ def _same(left: Expression, right: Expression) -> Expression:
 
 
 def _content(column: ColumnSchema) -> str:
-    return {"categorical": "categories", "boolean": "true and false"}.get(column.kind, "texts")
+    if column.kind == "boolean":
+        return "true and false"
+    return "categories" if column.kind == "categorical" else "texts"
+
+
+def _comparable(column: ColumnSchema) -> str:
+    return "compare it with true or false" if column.kind == "boolean" else "compare it with a quoted text"
 
 
 def _truths(column: ColumnSchema, value: bool) -> tuple[str, ...]:

@@ -202,6 +202,10 @@ MISTAKES = [
     ("(age > 3) > (debt > 2)", 14, "two conditions are compared with == or !=, not with >."),
     ("age + 1 is null", 1, "only a column can be null."),
     ("age > (debt > 2)", 8, "expected a number, found a condition."),
+    ("weekend == 1", 12, "the column `weekend` holds true and false; compare it with true or false."),
+    ("age == null", 8, "a null cell is asked for as `x is null` or `x is not null`."),
+    ("age > 3 AND debt > 2", 9, "found `AND`; write it in small letters."),
+    ("'hours-per-week' + 1 > 3", 1, "expected a number, found the text 'hours-per-week'. The name of a column is"),
 ]  # fmt: skip
 
 
