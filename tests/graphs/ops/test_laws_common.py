@@ -111,6 +111,8 @@ def test_a_batch_gives_the_bits_of_its_members(case, name):
     for at, (one, other) in enumerate(pairs):
         if name in ("std", "multi_aggregate"):  # squares are summed about the mean of the whole batch
             close(one, other, factor=100) if at else close_spread(one, other, factor=10)
+        elif name in ("weighted_sum", "weighted_mean", "sddmm"):  # a library's inner product turns on where rows begin
+            close(one, other)
         else:
             assert one.equal(other)
 
