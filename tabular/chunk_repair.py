@@ -1,0 +1,351 @@
+"""Repair the rows of one chunk: find those that break a rule, correct them on the lattice, and prove it on their texts.
+
+What comes out is a list of new texts for single cells. A row gets none unless, with them, the very rules that found it
+broken find that it obeys; a row for which that cannot be done keeps its cells and is named with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from graftable.errors import DataError
+
+from .arrow_tables import typed_cells
+from .compiler import Compiled
+from .correction import SEARCHED, correct
+from .draft import DAYS, Draft, clip_range, patterns, round_to_scale
+from .evaluation import ChunkCells, Mask, obeys_form
+from .expressions import Comparison, Expression, Linear, Rule, any_of, negation_normal_form
+from .io import Chunk
+from .lattice import format_dates, format_numbers
+from .normal_form import Row, literals
+from .schema import ColumnSchema
+
+__all__ = ["ChunkRepair", "ChunkRepairer", "Quarantined"]
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row that could not be repaired and is as it was.
+
+    Attributes:
+        row: Its number, from 0 at the top of the table.
+        place: Where it stands, such as ``line 214``.
+        reason: Why.
+        cells: The texts of the columns that rules speak of.
+    """
+
+    row: int
+    place: str
+    reason: str
+    cells: dict[str, str | None]
+
+
+@dataclass
+class ChunkRepair:
+    """What is to be done to a chunk, and what it amounts to.
+
+    Attributes:
+        changes: New texts by column, with the rows of the chunk that they are for; None empties a cell.
+        quarantined: Rows that break a rule and stay as they are.
+        broken: Per binding rule, how many rows broke it.
+        moved: Per binding rule, how many of these were repaired.
+        moved_rows: Rows with a new text.
+        searched: Those of them that only the row search could repair.
+        boundary_before: Per hard rule, rows that obey it without slack.
+        boundary_after: The same after the repair.
+        distances: By column, how far its moved numbers went, in spreads.
+        flipped: By column, how many cells changed their category.
+        filled: How many null cells were filled.
+        emptied: How many cells were emptied.
+        clipped: How many infinities and numbers past the lattice were brought back.
+    """
+
+    changes: dict[str, tuple[NDArray[np.int64], list[str | None]]] = field(default_factory=dict)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)
+    moved_rows: int = 0
+    searched: int = 0
+    boundary_before: list[int] = field(default_factory=list)
+    boundary_after: list[int] = field(default_factory=list)
+    distances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    flipped: dict[str, int] = field(default_factory=dict)
+    filled: int = 0
+    emptied: int = 0
+    clipped: int = 0
+
+
+@dataclass(frozen=True)
+class _TextRows:
+    """Rows given by their texts, for `ChunkCells`."""
+
+    columns: Mapping[str, pa.Array]
+    num_rows: int
+    first_row: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.columns)
+
+    def texts(self, column: str) -> pa.Array:
+        return self.columns[column]
+
+    def place(self, row: int) -> str:
+        return f"row {row}"
+
+
+class ChunkRepairer:
+    """Repairs chunk after chunk of one table.
+
+    Args:
+        compiled: The hard rules, with the schema and the pinned columns.
+        decimal: The decimal mark of the texts.
+        source: The table, as errors name it.
+        coerce: Clip infinities and numbers past the lattice to the range of their column; else their rows are
+            quarantined.
+    """
+
+    def __init__(self, compiled: Compiled, decimal: str = ".", source: str = "the table", coerce: bool = False) -> None:
+        self.compiled, self.decimal, self.source, self.coerce = compiled, decimal, source, coerce
+        self.binding: tuple[Rule, ...] = tuple(rule for rule in compiled.rules if rule.mode in ("hard", "reject"))
+        self.columns = tuple(sorted({column for rule in self.binding for column in rule.columns}))
+        self._forms = [negation_normal_form(rule.expression) for rule in self.binding]
+
+    @cached_property
+    def _edges(self) -> list[Expression]:
+        """For each hard rule, the expression that holds where one of its comparisons has no slack left."""
+        return [_edge(formula, self.compiled.lattice.scales) for formula in self.compiled.formulas()]
+
+    def repair(self, chunk: Chunk) -> ChunkRepair:
+        """Repair a chunk.
+
+        Raises:
+            DataError: If a cell that must hold a number does not.
+        """
+        cells = self._cells(chunk)
+        broken = self._broken(cells)
+        edges = self._on_edge(cells, broken)
+        rows = np.flatnonzero(broken.any(axis=0))
+        result = ChunkRepair(
+            broken=broken.sum(axis=1).tolist(),
+            moved=[0] * len(self.binding),
+            boundary_before=edges.sum(axis=1).tolist(),
+            boundary_after=edges.sum(axis=1).tolist(),
+        )
+        if not len(rows):
+            return result
+        draft = Draft(chunk, cells, rows, self.compiled)
+        self._correct(draft, broken[:, rows])
+        written = self._confirm(draft)
+        self._report(draft, written, broken[:, rows], edges[:, rows], result)
+        return result
+
+    def _cells(self, chunk: Chunk) -> ChunkCells:
+        return ChunkCells(chunk, self.compiled.schema, self.decimal, self.source)
+
+    def _broken(self, cells: ChunkCells) -> Mask:
+        """Per binding rule and row, whether it is broken."""
+        broken = np.empty((len(self.binding), cells.num_rows), bool)
+        for index, (rule, form) in enumerate(zip(self.binding, self._forms, strict=True)):
+            broken[index] = ~obeys_form(form, cells, rule.when_missing == "satisfied")
+        return broken
+
+    def _on_edge(self, cells: ChunkCells, broken: Mask) -> Mask:
+        hard = [index for index, rule in enumerate(self.binding) if rule.mode == "hard"]
+        met = [obeys_form(edge, cells, False) & ~broken[i] for i, edge in zip(hard, self._edges, strict=True)]
+        return np.array(met, bool).reshape(len(hard), cells.num_rows)
+
+    def _correct(self, draft: Draft, broken: Mask) -> None:
+        """Move the rows on the lattice, one pattern of null columns at a time."""
+        hard = np.array([rule.mode == "hard" for rule in self.binding])
+        draft.refuse(np.flatnonzero(~broken[hard].any(axis=0)), "breaks a rule that can be checked but not repaired")
+        self._bring_back(draft)
+        for pattern, members in patterns(draft):
+            near = self.compiled.nearest_nulls(pattern)
+            if near is None:
+                named = ", ".join(f"`{column}`" for column in sorted(pattern))
+                draft.refuse(
+                    members, f"no row with {named} empty obeys the rules" if named else "cannot obey the rules"
+                )
+                continue
+            for column in near - pattern:
+                draft.null[column][members] = True
+            for column in pattern - near:
+                self._fill(draft, column, members)
+            self._correct_group(draft, near, members)
+
+    def _bring_back(self, draft: Draft) -> None:
+        """Clip what is past the lattice, or give its rows up."""
+        for column, beyond in draft.beyond.items():
+            members = np.flatnonzero(beyond)
+            if not len(members):
+                continue
+            if not self.coerce or column in self.compiled.pinned:
+                advice = f"and `{column}` is pinned" if self.coerce else "--coerce clips it"
+                draft.refuse(members, f"`{column}` is infinite or past the numbers that can be repaired; {advice}")
+                continue
+            known = self.compiled.schema[column]
+            low, high = clip_range(known, draft.limit(column))
+            ends = [high if draft.upward[column][row] else low for row in members]
+            draft.before[column][members] = draft.numbers[column][members] = ends
+            draft.rewrite(column, members)
+
+    def _fill(self, draft: Draft, column: str, members: NDArray[np.intp]) -> None:
+        draft.null[column][members] = False
+        text = pa.array([self.compiled.schema[column].fill], pa.string())
+        if column in draft.numbers:
+            known = self.compiled.schema[column]
+            cells = known.parse(text, self.decimal)
+            draft.numbers[column][members] = round_to_scale(cells.numbers, cells.scale, known.scale)[0][0]
+        if column in draft.codes:
+            categories = self.compiled.lattice.categories[column]
+            draft.codes[column][members] = categories.index(text[0].as_py()) if text[0].as_py() in categories else -1
+
+    def _correct_group(self, draft: Draft, nulls: frozenset[str], members: NDArray[np.intp]) -> None:
+        program = self.compiled.program(nulls)
+        if not program.components:
+            return
+        numbers = {column: draft.numbers[column][members] for column in program.columns}
+        codes = {column: draft.codes[column][members] for column in program.categorical}
+        found = correct(program, numbers, codes)
+        for target, source in ((draft.numbers, found.numbers), (draft.codes, found.codes)):
+            for column, values in source.items():
+                if values.dtype == object and target[column].dtype != object:
+                    target[column] = target[column].astype(object)
+                target[column][members] = values
+        draft.searched[members] = (found.cells == SEARCHED).any(axis=0)
+        pinned = ", ".join(f"`{column}`" for column in self.compiled.pinned)
+        reason = f"no row with the same {pinned} obeys the rules" if pinned else "no row that obeys was found near it"
+        draft.refuse(members[~found.solved], reason)
+
+    def _confirm(self, draft: Draft) -> dict[str, tuple[Mask, NDArray[Any]]]:
+        """The new texts of the rows that obey with them; all others are given up."""
+        written = {column: self._texts(draft, column) for column in draft.missing}
+        wrong = draft.open & ~self._obeys(draft, written)
+        rough = {column: wrong & ~exact for column, exact in draft.exact.items() if column not in self.compiled.pinned}
+        if any(cells.any() for cells in rough.values()):  # what was rounded has to be written as it was rounded
+            for column, cells in rough.items():
+                draft.rewrite(column, cells & ~draft.null[column])
+            written = {column: self._texts(draft, column) for column in draft.missing}
+            wrong = draft.open & ~self._obeys(draft, written)
+        draft.refuse(np.flatnonzero(wrong), "no row that obeys was found near it")
+        for column, (changed, texts) in written.items():
+            kind = draft.kind(column)
+            if kind is not None and changed.any():
+                places = np.flatnonzero(changed)
+                for place in places[~_held(texts[places].tolist(), kind)]:
+                    draft.refuse(np.array([place]), f"`{column}` cannot hold {texts[place]} as {kind}")
+        return {column: (changed & draft.open, texts) for column, (changed, texts) in written.items()}
+
+    def _texts(self, draft: Draft, column: str) -> tuple[Mask, NDArray[Any]]:
+        """Which cells of a column change, and to what."""
+        known = self.compiled.schema[column]
+        if column in draft.numbers and known.kind == "datetime":
+            low, high = (day * known.scale for day in DAYS)
+            outside = (draft.numbers[column] < low) | (draft.numbers[column] > high)
+            draft.refuse(np.flatnonzero(np.asarray(outside, bool)), f"`{column}` would leave the calendar")
+        changed = draft.changed(column)
+        texts = np.full(len(changed), None, object)
+        places = np.flatnonzero(changed & ~draft.null[column])
+        if not len(places):
+            return changed, texts
+        if column in draft.numbers:
+            texts[places] = _format(known, draft.numbers[column][places], self.decimal)
+        elif column in draft.codes:
+            categories = np.array([*self.compiled.lattice.categories[column], known.fill], object)
+            texts[places] = categories[draft.codes[column][places]]
+        else:
+            texts[places] = known.fill
+        return changed, texts
+
+    def _obeys(self, draft: Draft, written: Mapping[str, tuple[Mask, NDArray[Any]]]) -> Mask:
+        return np.asarray(~self._broken(self._candidate(draft, written)).any(axis=0))
+
+    def _candidate(self, draft: Draft, written: Mapping[str, tuple[Mask, NDArray[Any]]]) -> ChunkCells:
+        """The broken rows with their new texts."""
+        columns = {}
+        for column in self.columns:
+            old = draft.chunk.texts(column).take(pa.array(draft.rows))
+            changed, texts = written.get(column, (np.zeros(len(draft.rows), bool), np.empty(0)))
+            new = pa.array(texts[changed].tolist() if changed.any() else [], pa.string())
+            columns[column] = pc.replace_with_mask(old, pa.array(changed), new) if len(new) else old
+        return self._cells(_TextRows(columns, len(draft.rows)))
+
+    def _report(
+        self,
+        draft: Draft,
+        written: Mapping[str, tuple[Mask, NDArray[Any]]],
+        broken: Mask,
+        edges: Mask,
+        result: ChunkRepair,
+    ) -> None:
+        """Fill in what was done."""
+        moved = draft.open
+        result.moved = (broken & moved).sum(axis=1).tolist()
+        result.moved_rows, result.searched = int(moved.sum()), int((moved & draft.searched).sum())
+        after = self._candidate(draft, written)
+        edges_after = self._on_edge(after, self._broken(after))
+        gained = edges_after.sum(axis=1) - edges.sum(axis=1)
+        result.boundary_after = (np.array(result.boundary_before, int) + gained).tolist()
+        for column, (changed, texts) in written.items():
+            places = np.flatnonzero(changed)
+            if not len(places):
+                continue
+            result.changes[column] = (draft.rows[places], texts[places].tolist())
+            filled = draft.missing[column][places] & ~draft.null[column][places]
+            emptied = ~draft.missing[column][places] & draft.null[column][places]
+            result.filled, result.emptied = result.filled + int(filled.sum()), result.emptied + int(emptied.sum())
+            clipped = draft.beyond.get(column, np.zeros(len(changed), bool))[places]
+            result.clipped += int(clipped.sum())
+            kept = places[~(filled | emptied | clipped)]
+            if column in draft.numbers:
+                result.distances[column] = self._distances(draft, column, kept)
+            elif column in draft.codes:
+                result.flipped[column] = len(kept)
+        result.quarantined = [self._quarantined(draft, row) for row in np.flatnonzero(~moved).tolist()]
+
+    def _distances(self, draft: Draft, column: str, places: NDArray[np.intp]) -> NDArray[np.float64]:
+        known = self.compiled.schema[column]
+        moves = draft.numbers[column][places].astype(object) - draft.before[column][places].astype(object)
+        return np.asarray(np.abs(moves.astype(np.float64)) / float(known.spread * known.scale))
+
+    def _quarantined(self, draft: Draft, row: int) -> Quarantined:
+        place = int(draft.rows[row])
+        cells = {column: draft.chunk.texts(column)[place].as_py() for column in self.columns}
+        return Quarantined(draft.chunk.first_row + place, draft.chunk.place(place), str(draft.reasons[row]), cells)
+
+
+def _edge(formula: Any, scales: Mapping[str, int]) -> Expression:
+    """Holds where some row of the formula has no slack, in values."""
+    rows = dict.fromkeys(literal for literal in literals(formula) if isinstance(literal, Row))
+    return any_of(
+        Comparison(Linear.of_terms({column: a * scales[column] for column, a in row.terms}, -row.bound), "==")
+        for row in rows
+    )
+
+
+def _format(column: ColumnSchema, numbers: NDArray[Any], decimal: str) -> list[str]:
+    if column.kind == "datetime":
+        return format_dates(numbers, column.date_format or "%Y-%m-%d", column.decimals)
+    return format_numbers(numbers, column.scale, column.shown_decimals, decimal)
+
+
+def _held(texts: Sequence[str | None], kind: pa.DataType) -> Mask:
+    """Which texts a type holds exactly: all at once, and by halves where that fails."""
+    try:
+        typed_cells(texts, kind, "the column")
+    except DataError:
+        if len(texts) == 1:
+            return np.array([False])
+        half = len(texts) // 2
+        return np.concatenate([_held(texts[:half], kind), _held(texts[half:], kind)])
+    return np.ones(len(texts), bool)
