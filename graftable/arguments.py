@@ -147,6 +147,51 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    _table(parser)
+    parser.add_argument(
+        "--examples", type=at_least(0), default=3, metavar="N", help="rows to show for each broken rule (default 3)"
+    )
+    parser.add_argument("--report", metavar="FILE", help="also write the report to a JSON file")
+    _json(parser)
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rules", metavar="RULES", help="a rule file: text, YAML, or the y_i format of the papers")
+    parser.add_argument("--data", required=True, metavar="DATA", help="the table that the rules are for")
+    _reading(parser)
+    _json(parser)
+
+
+def _repair(parser: argparse.ArgumentParser) -> None:
+    _table(parser)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the repaired table, of the same kind as DATA")
+    parser.add_argument(
+        "--pin", action="append", default=[], metavar="COLUMN", help="leave this column alone; may repeat"
+    )
+    parser.add_argument(
+        "--coerce", action="store_true", help="clip infinities and numbers past all range, in place of quarantine"
+    )
+    parser.add_argument("--report", metavar="FILE", help="also write the report to a JSON file")
+    _json(parser)
+
+
+def _table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="a CSV (.gz too) or Parquet file")
+    parser.add_argument("rules", metavar="RULES", help="a rule file: text, YAML, or the y_i format of the papers")
+    _reading(parser)
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sep", default=",", metavar="C", help="separator of a CSV (default ,); \\t is a tab")
+    parser.add_argument("--decimal", default=".", metavar="C", help="decimal mark of a CSV (default .)")
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="encoding of a CSV (default utf-8)")
+    parser.add_argument("--null", action="append", default=[], metavar="TEXT", help="a text for no value; may repeat")
+    parser.add_argument(
+        "--schema", metavar="FILE", help="what the columns are: JSON or SDV metadata (default: found out)"
+    )
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo", metavar="FOLDER", help="folder to write to (default demo/)")
     parser.add_argument(
@@ -179,6 +224,9 @@ COMMANDS = {
     "generate": Command("graftable.generation", "draw graphs from a description", _generate),
     "convert": Command("graftable.conversion", "turn graph files into records that fit reads", _convert),
     "evaluate-graphs": Command("graftable.evaluation", "measure one set of graphs against another", _evaluate),
+    "check": Command("graftable.tables", "count the rows of a table that break rules", _check),
+    "explain": Command("graftable.tables", "say what the rules for a table amount to", _explain),
+    "repair": Command("graftable.tables", "move the rows of a table that break rules to where they hold", _repair),
     "demo": Command("graftable.demo", "train a small model, draw from three prompts, write a report", _demo),
     "doctor": Command("graftable.doctor", "say what is installed and whether it works", _doctor),
     "configs": Command("graftable.cli", "list, show or copy the bundled configs", _configs),

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .evaluation import ChunkCells, Mask, obeys_form
-from .expressions import Comparison, NonlinearComparison, Rule, RuleSet, atoms, columns_of, negation_normal_form
+from .evaluation import ChunkCells, Mask, obeys
+from .expressions import Comparison, NonlinearComparison, Rule, RuleSet, atoms, columns_of
 from .io import Chunk, ReadOptions, Table, open_table
 from .lattice import parse_numbers
 from .rule_files import load_rules, parse_rules
@@ -32,6 +32,11 @@ class Example:
     row: int
     place: str
     cells: dict[str, str | None]
+
+    def __str__(self) -> str:
+        """``line 214: age = 15, education = null``."""
+        shown = ", ".join(f"{name} = {'null' if text is None else text}" for name, text in self.cells.items())
+        return f"{self.place}: {shown}"
 
 
 @dataclass
@@ -92,17 +97,16 @@ class CheckReport:
         return json.dumps({**totals, "rules": rules, "warnings": self.warnings}, indent=2, ensure_ascii=False)
 
     def __str__(self) -> str:
-        """A summary, then a line for each broken rule with its first example."""
+        """A summary, then a line for each broken rule, with its examples."""
         share = 100 * self.violating_rows / self.rows if self.rows else 0.0
         lines = [f"{self.source}: {self.violating_rows:,} of {self.rows:,} rows break a rule ({share:.2f} %)."]
         for title, reports in (("", self.binding), ("not binding: ", self.informative)):
             for report in reports:
                 if not report.violations:
                     continue
-                cells = report.examples[0].cells if report.examples else {}
-                shown = ", ".join(f"{name} = {'null' if text is None else text}" for name, text in cells.items())
-                example = f"  {report.examples[0].place}: {shown}" if report.examples else ""
-                lines.append(f"{report.violations:>10,}  {title}{report.rule.name}{example}")
+                shown = [f"  {example}" for example in report.examples] or [""]
+                lines.append(f"{report.violations:>10,}  {title}{report.rule.name}{shown[0]}")
+                lines += [f"{'':>12}{example}" for example in shown[1:]]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
@@ -145,14 +149,13 @@ def check(
     """
     table = open_table(source, options)
     rule_set, schema = read_rules(rules, table, schema, unseen)
-    forms = [negation_normal_form(rule.expression) for rule in rule_set]
     reports = [RuleReport(rule) for rule in rule_set]
     rows = violating = 0
     for chunk in table.chunks():
         cells = ChunkCells(chunk, schema, table.decimal, table.source)
         breaks_any = np.zeros(chunk.num_rows, bool)
-        for report, form in zip(reports, forms, strict=True):
-            broken = ~obeys_form(form, cells, report.rule.when_missing == "satisfied")
+        for report in reports:
+            broken = ~obeys(report.rule, cells)
             _count(report, broken, chunk, examples)
             if report.rule.mode in ("hard", "reject"):
                 breaks_any |= broken

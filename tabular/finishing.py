@@ -87,11 +87,8 @@ def _snapped(series: pd.Series, column: ColumnSchema) -> pd.Series:
     if column.kind == "datetime":
         texts = format_dates(numbers, column.date_format or "%Y-%m-%d", column.decimals)
         return pd.Series(texts, series.index, dtype=object).mask(missing, None)
-    if column.kind == "integer" or column.scale == 1:
-        return (
-            pd.Series(pd.array(numbers, dtype="Int64"), series.index).mask(missing)
-            if missing.any()
-            else pd.Series(numbers, series.index)
-        )
+    if column.scale == 1:
+        whole = pd.Series(numbers, series.index)
+        return whole.astype("Int64").mask(missing) if missing.any() else whole
     # the float nearest to m / s prints as that decimal, up to 15 digits
     return pd.Series(np.where(missing, np.nan, numbers / column.scale), series.index)

@@ -1,0 +1,154 @@
+"""``graftable check``, ``explain`` and ``repair``: rules on a CSV or Parquet file."""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from graftable.errors import DataError
+from graftable.files import write_text
+from graftable.tabular.checking import check, read_rules
+from graftable.tabular.compiler import Compiled
+from graftable.tabular.explanation import Explanation, explain
+from graftable.tabular.io import ReadOptions, Table, open_table
+from graftable.tabular.repairing import repair_file
+from graftable.tabular.schema import Schema
+
+__all__ = ["run"]
+
+VIOLATIONS, QUARANTINED = 1, 3
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Run the command that was named.
+
+    Args:
+        namespace: The command line of ``check``, ``explain`` or ``repair``.
+
+    Returns:
+        0; for ``check`` 1 if a row breaks a rule, for ``repair`` 3 if a row is in quarantine.
+
+    Raises:
+        GraftableError: If a file cannot be read or written, or a rule is wrong; then nothing is written.
+    """
+    return {"check": run_check, "explain": run_explain, "repair": run_repair}[namespace.command](namespace)
+
+
+def run_check(namespace: argparse.Namespace) -> int:
+    """Print what `graftable.tabular.check` finds."""
+    table = open_table(namespace.data, _options(namespace))
+    schema = _schema(namespace, table)
+    with _progress(namespace) as show:
+        report = check(
+            table, namespace.rules, schema, examples=namespace.examples, progress=lambda rows: show("check", rows)
+        )
+    if namespace.report:
+        write_text(namespace.report, report.to_json() + "\n")
+    print(report.to_json() if namespace.json else report)
+    return 0 if report.clean else VIOLATIONS
+
+
+def run_explain(namespace: argparse.Namespace) -> int:
+    """Print what the rules amount to, and which of them no row obeys."""
+    table = open_table(namespace.data, _options(namespace))
+    rules, schema = read_rules(namespace.rules, table, _schema(namespace, table))
+    found = explain(Compiled(rules, schema))
+    with _progress(namespace) as show:
+        report = check(table, rules, schema, examples=0, progress=lambda rows: show("check", rows))
+    if namespace.json:
+        print(json.dumps(_as_json(found, report.warnings), indent=2, ensure_ascii=False))
+        return 0
+    print("\n".join([found.text, *(f"warning: {warning}" for warning in report.warnings)]))
+    return 0
+
+
+def run_repair(namespace: argparse.Namespace) -> int:
+    """Repair a file, and print what was done."""
+    options = _options(namespace)
+    schema = _schema(namespace, open_table(namespace.data, options))
+    with _progress(namespace) as show:
+        report = repair_file(
+            namespace.data,
+            namespace.rules,
+            namespace.out,
+            schema,
+            pin=namespace.pin,
+            coerce=namespace.coerce,
+            options=options,
+            progress=show,
+        )
+    if namespace.report:
+        write_text(namespace.report, report.to_json() + "\n")
+    if namespace.json:
+        print(report.to_json())
+    else:
+        listed = f", and the rows in quarantine to {report.quarantine_file}" if report.quarantine_file else ""
+        print(f"{report}\nwrote {report.out}{listed}")
+    return QUARANTINED if report.quarantined_rows else 0
+
+
+def _options(namespace: argparse.Namespace) -> ReadOptions:
+    separator = "\t" if namespace.sep == "\\t" else namespace.sep
+    nulls = (*ReadOptions().nulls, *namespace.null)
+    return ReadOptions(separator=separator, decimal=namespace.decimal, encoding=namespace.encoding, nulls=nulls)
+
+
+def _schema(namespace: argparse.Namespace, table: Table) -> Schema | None:
+    """The schema that was named, held against the first rows of the table."""
+    if namespace.schema is None:
+        return None
+    schema = Schema.load(namespace.schema)
+    if all(column.minimum is None and not column.categories for column in schema):  # SDV metadata says kinds only
+        return schema.refined_by(Schema.detect(table))
+    first = next(iter(table.chunks()))
+    for column in schema:
+        if not column.categories or column.name not in table.names:
+            continue
+        texts = first.texts(column.name).drop_null()
+        if len(texts) and not pc.any(pc.is_in(texts, pa.array(column.categories, pa.string()))).as_py():
+            raise DataError(
+                f"{table.source}, column `{column.name}`: found {texts[0].as_py()!r}, and no text that "
+                f"{namespace.schema} lists, such as {column.categories[0]!r}; give the schema of this table."
+            )
+    return schema
+
+
+@contextlib.contextmanager
+def _progress(namespace: argparse.Namespace) -> Iterator[Callable[[str, int], None]]:
+    """A line on stderr that counts rows, where someone can see it."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=namespace.json or not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        words = {"check": "rows checked", "repair": "rows repaired"}
+        yield lambda stage, rows: bar.update(task, description=f"{rows:,} {words[stage]}")
+
+
+def _as_json(found: Explanation, warnings: list[str]) -> dict[str, Any]:
+    components = [
+        {
+            "columns": [*component.columns, *component.categorical],
+            "rules": list(component.rules),
+            "cells": len(component.cells),
+            "complete": component.complete,
+        }
+        for component in found.program.components
+    ]
+    return {
+        "version": 1,
+        "program": found.program.hash,
+        "components": components,
+        "ranges": {column: list(ends) for column, ends in found.ranges.items()},
+        "fixed": found.fixed,
+        "always_true": [rule.name for rule in found.always],
+        "implied": [rule.name for rule in found.implied],
+        "obeyed_by_no_row": warnings,
+        "text": found.text,
+    }
