@@ -30,6 +30,7 @@ class Batch:
         numbers: Lattice integers by column.
         codes: Category codes by column: the place in the program's list, -1 for a text that it does not list.
         categories: The program's lists.
+        nulls: Null cells by column, for those with some. A leaf that needs a null cell counts as satisfied.
 
     Example:
         >>> batch = Batch({"x": np.array([1, 5])}, {"kind": np.array([0, -1])}, {"kind": ("a", "b")})
@@ -44,11 +45,13 @@ class Batch:
         numbers: Mapping[str, Integers],
         codes: Mapping[str, NDArray[np.int64]],
         categories: Mapping[str, Sequence[str]],
+        nulls: Mapping[str, Mask] | None = None,
     ) -> None:
         self.numbers = dict(numbers)
         self.codes = dict(codes)
         self.categories = categories
-        self.size = len(next(iter((*numbers.values(), *codes.values())), ()))
+        self.nulls = {column: mask for column, mask in (nulls or {}).items() if mask.any()}
+        self.size = len(next(iter((*numbers.values(), *codes.values(), *(nulls or {}).values())), ()))
         self._peaks: dict[str, int] = {}
         self._wide = any(values.dtype == object for values in self.numbers.values())
         if self._wide:
@@ -63,7 +66,7 @@ class Batch:
         """Copies of some rows."""
         numbers = {column: values[rows] for column, values in self.numbers.items()}
         codes = {column: values[rows] for column, values in self.codes.items()}
-        part = Batch(numbers, codes, self.categories)
+        part = Batch(numbers, codes, self.categories, {column: mask[rows] for column, mask in self.nulls.items()})
         part._peaks = dict(self._peaks)  # still bounds, if loose ones
         return part
 
@@ -97,13 +100,21 @@ class Batch:
         assert result is not None
         return result
 
-    def tightest(self, bounds: Sequence[Bound], *, lower: bool) -> Integers:
-        """The largest lower bound per row, rounded up, or the smallest upper bound, rounded down."""
+    def tightest(self, bounds: Sequence[Bound], idle: Integers, *, lower: bool) -> Integers:
+        """The largest lower bound per row, rounded up, or the smallest upper bound, rounded down.
+
+        Args:
+            bounds: One or more bounds.
+            idle: What a bound over null cells counts as.
+            lower: Which side.
+        """
         tightest: Integers | None = None
         for bound in bounds:
             value = self.total(bound.terms, bound.constant)
             if bound.coefficient > 1:
                 value = -(-value // bound.coefficient) if lower else value // bound.coefficient
+            if (missing := self.missing(bound.terms)) is not None:
+                value = np.where(missing, idle, value)
             if tightest is None:
                 tightest = value
             else:
@@ -111,13 +122,23 @@ class Batch:
         assert tightest is not None
         return tightest
 
+    def missing(self, terms: Sequence[tuple[str, int]]) -> Mask | None:
+        """Where a sum has a null cell; None if it has none anywhere."""
+        masks = [self.nulls[column] for column, _ in terms if column in self.nulls] if self.nulls else []
+        return np.logical_or.reduce(masks) if masks else None
+
+    def any_null(self) -> Mask:
+        """Which rows have a null cell."""
+        return np.asarray(np.logical_or.reduce([np.zeros(self.size, bool), *self.nulls.values()]))
+
     def holds(self, formula: Formula) -> Mask:
         """Which rows obey a formula."""
         match formula:
             case bool():
                 return np.full(self.size, formula)
             case Row(terms, bound):
-                return np.asarray(self.total(terms, -bound) >= 0, dtype=bool)
+                held, missing = np.asarray(self.total(terms, -bound) >= 0, dtype=bool), self.missing(terms)
+                return held if missing is None else held | missing
             case Among(column, values):
                 return self.among(column, values)
             case AllOf(items) | AnyOf(items):
@@ -132,7 +153,8 @@ class Batch:
         """Which rows have one of these categories; an unlisted text is ``None``."""
         # the code of an unlisted text is -1, which indexes the last place
         allowed = np.array([value in values for value in (*self.categories[column], None)])
-        return np.asarray(allowed[self.codes[column]])
+        chosen = np.asarray(allowed[self.codes[column]])
+        return chosen | self.nulls[column] if column in self.nulls else chosen
 
     def moved(self, column: str, original: Batch) -> NDArray[np.float64]:
         """How far a column lies from where it was, in lattice points."""

@@ -45,6 +45,8 @@ def chosen_cells(program: Program, index: int, batch: Batch) -> Iterator[tuple[N
 def row_distance(program: Program, row: Row, batch: Batch) -> NDArray[np.float64]:
     """The least cost of making a row hold: its shortfall, by the column that is cheapest to move."""
     short = np.maximum(row.bound - batch.total(row.terms, 0), 0).astype(np.float64)
+    if (missing := batch.missing(row.terms)) is not None:
+        short[missing] = 0.0
     return np.asarray(short / max(abs(a) * program.spreads.get(column, 1.0) for column, a in row.terms))
 
 

@@ -163,14 +163,27 @@ class Compiled:
                 return near
         return None
 
+    @property
+    def null_columns(self) -> frozenset[str]:
+        """The columns whose nulls can make a hard rule fail: tested for null, or needed where missing is violated."""
+        return self._tested | self._needed
+
+    @property
+    def _tested(self) -> frozenset[str]:
+        return frozenset(
+            atom.column for rule in self.rules.hard for atom in atoms(rule.expression) if isinstance(atom, IsNull)
+        )
+
+    @property
+    def _needed(self) -> frozenset[str]:
+        return frozenset(
+            column for rule in self.rules.hard if rule.when_missing == "violated" for column in rule.columns
+        )
+
     def _switchable(self, pattern: frozenset[str]) -> list[str]:
         """Columns whose being null a rule depends on, those to empty first; pinned ones never switch."""
-        tested = {
-            atom.column for rule in self.rules.hard for atom in atoms(rule.expression) if isinstance(atom, IsNull)
-        }
-        needed = {column for rule in self.rules.hard if rule.when_missing == "violated" for column in rule.columns}
-        empty = {column for column in tested - pattern if self.schema[column].nullable}
-        fill = (tested | needed) & pattern
+        empty = {column for column in self._tested - pattern if self.schema[column].nullable}
+        fill = self.null_columns & pattern
         return [*sorted(empty.difference(self.pinned)), *sorted(fill.difference(self.pinned))]
 
 

@@ -64,18 +64,22 @@ def correct(
     program: Program,
     numbers: Mapping[str, Integers],
     codes: Mapping[str, NDArray[np.int64]] | None = None,
+    nulls: Mapping[str, Mask] | None = None,
     *,
     search: bool = True,
 ) -> Correction:
     """Correct a batch of rows.
 
     Args:
-        program: The compiled rules, with scales, spreads and pinned columns. The rows' null columns must be its
-            ``nulls``.
+        program: The compiled rules, with scales, spreads and pinned columns.
         numbers: Lattice integers by column; at least the columns of the program. int64 or object arrays of Python
             integers.
         codes: Category codes by column: the place in ``program.categories``, -1 for a text that is not there.
-        search: Search the rows that no walk solves one by one, which is exact and slow; else they stay unsolved.
+        nulls: Null cells by column, beside the program's own ``nulls``. They never move, and what needs one counts as
+            satisfied; a row with some may stay unsolved that the program for its own nulls would solve (see
+            `graftable.tabular.null_cells`).
+        search: Search the rows without such nulls that no walk solves one by one, which is exact and slow; else they
+            stay unsolved.
 
     Returns:
         The corrected columns, and what happened to each row.
@@ -92,9 +96,11 @@ def correct(
     """
     codes_of = codes or {}
     whole = _Table(
-        {c: numbers[c].copy() for c in program.columns}, {c: codes_of[c].copy() for c in program.categorical}
+        {c: numbers[c].copy() for c in program.columns},
+        {c: codes_of[c].copy() for c in program.categorical},
+        nulls or {},
     )
-    size = len(next(iter((*numbers.values(), *codes_of.values())), ()))
+    size = len(next(iter((*numbers.values(), *codes_of.values(), *(nulls or {}).values())), ()))
     cost = np.zeros(size)
     cells = np.full((len(program.components), size), UNTOUCHED, np.int32)
     for index, component in enumerate(program.components):
@@ -120,13 +126,15 @@ class _Table:
 
     numbers: dict[str, Integers]
     codes: dict[str, NDArray[np.int64]]
+    nulls: Mapping[str, Mask]
 
     def batch(
         self, component: Component, categories: Mapping[str, Sequence[str]], rows: NDArray[np.intp] | slice
     ) -> Batch:
         numbers = {column: self.numbers[column][rows] for column in component.columns}
         codes = {column: self.codes[column][rows] for column in component.categorical}
-        return Batch(numbers, codes, categories)
+        nulls = {column: self.nulls[column][rows] for column in (*numbers, *codes) if column in self.nulls}
+        return Batch(numbers, codes, categories, nulls)
 
     def broken(self, component: Component, categories: Mapping[str, Sequence[str]], size: int) -> NDArray[np.intp]:
         """The rows that do not obey a component."""
@@ -270,7 +278,7 @@ def _least_costs(program: Program, cells: Sequence[Cell], batch: Batch) -> list[
 
 def _search_all(program: Program, component: Component, best: _Best) -> None:
     """Search the rows without a proposal, once each if they are distinct."""
-    rows = np.flatnonzero(np.isinf(best.cost))
+    rows = np.flatnonzero(np.isinf(best.cost) & ~best.original.any_null())
     known: dict[tuple[int, ...], Found | None] = {}
     for row in rows.tolist():
         numbers = {column: int(values[row]) for column, values in best.original.numbers.items()}

@@ -32,18 +32,24 @@ def walk(batch: Batch, levels: Sequence[Level], derived: Sequence[Derived], pinn
             clamp(batch, level)
     for item in derived:
         value = batch.total(item.terms, item.constant)
-        batch.set(item.column, value if item.coefficient == 1 else value // item.coefficient)
+        value = value if item.coefficient == 1 else value // item.coefficient
+        if (missing := batch.missing((*item.terms, (item.column, 1)))) is not None:
+            value = np.where(missing, batch.numbers[item.column], value)
+        batch.set(item.column, value)
 
 
 def clamp(batch: Batch, level: Level) -> None:
     """Bring one column between its bounds, in place."""
-    low = batch.tightest(level.lower, lower=True) if level.lower else None
-    high = batch.tightest(level.upper, lower=False) if level.upper else None
     values = batch.numbers[level.column]
-    nearest = _between(values, low, high)
-    batch.set(
-        level.column, nearest if level.stride is None else _in_class(batch, level.stride, values, nearest, low, high)
-    )
+    low = batch.tightest(level.lower, values, lower=True) if level.lower else None
+    raised = values if low is None else np.maximum(values, low)
+    high = batch.tightest(level.upper, raised, lower=False) if level.upper else None
+    nearest = raised if high is None else np.minimum(raised, high)
+    if level.stride is not None:
+        nearest = _in_class(batch, level.stride, values, nearest, low, high)
+    if level.column in batch.nulls:
+        nearest = np.where(batch.nulls[level.column], values, nearest)
+    batch.set(level.column, nearest)
 
 
 def _in_class(
@@ -82,7 +88,7 @@ def move_back(batch: Batch, original: Batch, limits: Mapping[str, Level], column
     """Take moved columns back towards where they were, one after the other, as far as the rows allow, in place.
 
     Args:
-        batch: Rows that obey a system; the others are left as they are.
+        batch: Rows that obey a system.
         original: The same rows before they were moved.
         limits: The bounds of `elimination.limits_of` that system.
         columns: The columns to move, in this order.
@@ -96,13 +102,13 @@ def move_back(batch: Batch, original: Batch, limits: Mapping[str, Level], column
             continue
         part = batch.take(moved) if len(moved) < batch.size else batch
         values, goal = part.numbers[column], original.numbers[column][moved]
-        low = part.tightest(level.lower, lower=True) if level.lower else None
-        high = part.tightest(level.upper, lower=False) if level.upper else None
-        nearer = _between(goal, low, high)
-        if low is not None:
-            nearer = np.where(values < low, values, nearer)
-        if high is not None:
-            nearer = np.where(values > high, values, nearer)
+        nearer = goal
+        if level.lower:
+            low = part.tightest(level.lower, np.minimum(values, goal), lower=True)
+            nearer = np.where(values < low, values, np.maximum(nearer, low))
+        if level.upper:
+            high = part.tightest(level.upper, np.maximum(values, goal), lower=False)
+            nearer = np.where(values > high, values, np.minimum(nearer, high))
         result = batch.numbers[column].astype(nearer.dtype) if nearer.dtype == object else batch.numbers[column].copy()
         result[moved] = nearer
         batch.set(column, result)
@@ -124,9 +130,3 @@ def move_cost(
     for column in columns:
         cost += batch.moved(column, original) / spreads.get(column, 1.0)
     return cost
-
-
-def _between(values: Integers, low: Integers | None, high: Integers | None) -> Integers:
-    if low is not None:
-        values = np.maximum(values, low)
-    return values if high is None else np.minimum(values, high)

@@ -96,6 +96,34 @@ def obeyed(rules, schema, numbers, codes):
     return np.logical_and.reduce([truth(rule.expression, schema, numbers, codes) for rule in rules])
 
 
+def outcome(expression, schema, numbers, codes, nulls):
+    """Where an expression is surely true, and where it is surely false, under Kleene logic."""
+    size = len(next(iter((*numbers.values(), *codes.values()))))
+    missing = {name: nulls.get(name, np.zeros(size, bool)) for name in schema}
+    if isinstance(expression, Not):
+        sure, never = outcome(expression.item, schema, numbers, codes, nulls)
+        return never, sure
+    if isinstance(expression, And | Or):
+        parts = [outcome(item, schema, numbers, codes, nulls) for item in expression.items]
+        every, some = np.logical_and.reduce, np.logical_or.reduce
+        first, second = (every, some) if isinstance(expression, And) else (some, every)
+        return first([part[0] for part in parts]), second([part[1] for part in parts])
+    if isinstance(expression, IsNull):
+        return missing[expression.column], ~missing[expression.column]
+    held = truth(expression, schema, numbers, codes)
+    names = [expression.column] if isinstance(expression, Member) else [name for name, _ in expression.linear.terms]
+    unknown = np.logical_or.reduce([np.zeros(size, bool), *(missing[name] for name in names)])
+    return held & ~unknown, ~held & ~unknown
+
+
+def obeyed_with_nulls(rules, schema, numbers, codes, nulls):
+    results = []
+    for rule in rules:
+        sure, never = outcome(rule.expression, schema, numbers, codes, nulls)
+        results.append(~never if rule.when_missing == "satisfied" else sure)
+    return np.logical_and.reduce(results)
+
+
 @dataclass(frozen=True)
 class World:
     schema: Columns
