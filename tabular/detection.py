@@ -116,7 +116,9 @@ class _Numbers:
         """The interquartile range; else the standard deviation; else one lattice step."""
         values = self.sample
         low, high = np.quantile(values, [0.25, 0.75]) if len(values) else (0.0, 0.0)
-        width = next((w for w in (high - low, float(values.std()) if len(values) else 0.0) if 0 < w < math.inf), 0.0)
+        with np.errstate(over="ignore"):
+            deviation = float(values.std()) if len(values) else 0.0
+        width = next((width for width in (high - low, deviation) if 0 < width < math.inf), 0.0)
         return Fraction(round(width * scale), scale) or Fraction(1, scale)
 
     def median(self, scale: int) -> int:

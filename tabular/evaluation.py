@@ -24,6 +24,8 @@ from .expressions import (
     Operator,
     Or,
     Rule,
+    atoms,
+    columns_of,
     negation_normal_form,
 )
 from .io import Chunk
@@ -111,8 +113,8 @@ def _complaint(text: str, column: ColumnSchema, decimal: str) -> str:
 def obeys(rule: Rule, cells: ChunkCells) -> Mask:
     """Which rows obey a rule.
 
-    An unknown outcome, where a needed cell is null, counts as ``rule.when_missing`` says. An infinity is no number: no
-    comparison with it holds.
+    An unknown outcome, where a needed cell is null, counts as ``rule.when_missing`` says. An infinity is no number: a
+    row with one in a column that the rule calculates with does not obey.
 
     Example:
         >>> from .io import open_table
@@ -127,9 +129,18 @@ def obeys(rule: Rule, cells: ChunkCells) -> Mask:
 
 
 def obeys_form(form: Expression, cells: ChunkCells, unknown: bool) -> Mask:
-    """Which rows obey an expression in negation normal form, with every unknown leaf counted as ``unknown``."""
+    """Which rows obey a rule in negation normal form, with every unknown leaf counted as ``unknown``; see `obeys`."""
+    obeying = _holds(form, cells, unknown)
+    for column in {name for atom in atoms(form) if not isinstance(atom, Member | IsNull) for name in columns_of(atom)}:
+        infinite = cells.numbers(column).infinite
+        obeying = obeying & ~infinite if infinite.any() else obeying
+    return obeying
+
+
+def _holds(form: Expression, cells: ChunkCells, unknown: bool) -> Mask:
+    """Which rows satisfy a normal form with every unknown leaf counted as ``unknown``."""
     if isinstance(form, And | Or):
-        masks = (obeys_form(item, cells, unknown) for item in form.items)
+        masks = (_holds(item, cells, unknown) for item in form.items)
         merge = np.logical_and if isinstance(form, And) else np.logical_or
         total = next(masks).copy()
         for mask in masks:
@@ -179,6 +190,4 @@ def _comparison(
     for column_cells in columns.values():
         if column_cells.missing.any():
             result = np.where(column_cells.missing, unknown, result)
-    for column_cells in columns.values():
-        result = result & ~column_cells.infinite
     return result

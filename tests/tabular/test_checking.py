@@ -104,9 +104,9 @@ def test_products_past_the_range_of_int64_are_exact():
     assert report.violating_rows == 1
 
 
-def test_an_infinity_obeys_no_comparison_but_nan_is_null():
+def test_an_infinity_obeys_no_rule_that_calculates_with_it_but_nan_is_null():
     cells = {"a": ["inf", "-inf", "nan", "1"]}
-    assert counts(cells, "a > 0", "not a > 0", "a is null") == [2, 3, 3]
+    assert counts(cells, "a > 0", "not a > 0", "a > 0 or 1 > 0", "a > 0 or a < 5", "a is null") == [2, 3, 0, 2, 3]
 
 
 def test_special_codes_are_nulls():
