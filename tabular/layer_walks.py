@@ -82,8 +82,8 @@ class Choice:
     """The cells of a component, and how far a row is from each.
 
     To repair one row ``sum of a x >= b`` alone costs at least its violation over the largest ``|a|`` times spread. The
-    sum of these over the rows of a cell is 0 inside, and outside ranks the cells; for all cells at once that is a product
-    with the matrix that says which cell holds which row.
+    sum of these over the rows of a cell is 0 inside, and outside ranks the cells; for all cells at once that is a
+    product with the matrix that says which cell holds which row.
     """
 
     walks: tuple[Walk, ...]

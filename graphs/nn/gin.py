@@ -121,7 +121,11 @@ def _hold_epsilon(layer: nn.Module, eps: float, learn: bool) -> None:
 
 
 def _plus_self(neighbours: Tensor, x_dst: Tensor | None, eps: Tensor) -> Tensor:
-    return neighbours if x_dst is None else torch.addcmul(neighbours, x_dst, 1 + eps)
+    if x_dst is None:
+        return neighbours
+    if eps.requires_grad or eps.device.type != "cpu" or torch.compiler.is_compiling():  # reading it would wait, or break
+        return torch.addcmul(neighbours, x_dst, 1 + eps)
+    return torch.add(neighbours, x_dst, alpha=1 + eps.item())  # whose gradient at 1 is passed on, not computed
 
 
 def _input_width(network: nn.Module) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Adjacency"]
 
 INT32_LIMIT = 2**31
-SORT_WITH_TORCH = 16_384  # below this many edges the fixed cost of scipy's containers is the larger one
+RADIX = 2**16
 INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 Value = TypeVar("Value")
 
@@ -351,10 +351,15 @@ def index_dtype(num_dst: int, num_src: int, num_edges: int) -> torch.dtype:
 
 def _counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
     """Where each key begins, and the stable order: to read a compressed matrix by columns is a counting sort."""
-    if keys.device.type != "cpu" or keys.numel() < SORT_WITH_TORCH:
+    if keys.device.type != "cpu":
         ptr = torch.zeros(num_keys + 1, dtype=keys.dtype, device=keys.device)
         torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=ptr[1:])
         return ptr, torch.argsort(keys, stable=True).to(keys.dtype)
+    if max(num_keys, keys.numel()) <= RADIX:  # numpy sorts 16 bits by radix; the containers of scipy take longer to make
+        numbers = keys.numpy()
+        ptr = torch.zeros(num_keys + 1, dtype=keys.dtype)
+        np.cumsum(np.bincount(numbers, minlength=num_keys), out=ptr[1:].numpy())
+        return ptr, torch.from_numpy(np.argsort(numbers.astype(np.uint16), kind="stable")).to(keys.dtype)
     from scipy.sparse import csr_matrix
 
     one_an_edge = np.arange(keys.numel() + 1, dtype=keys.numpy().dtype)

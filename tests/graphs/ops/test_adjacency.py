@@ -57,10 +57,10 @@ def test_the_halves_list_the_given_edges_by_destination_and_by_source_in_the_giv
 @pytest.mark.parametrize("index", [torch.int32, torch.int64])
 def test_large_patterns_are_sorted_by_scipy_into_the_same_as_small_ones_by_torch(index, monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    edge_index = torch.randint(3000, (2, module.SORT_WITH_TORCH + 10), generator=generator)
+    edge_index = torch.randint(3000, (2, module.RADIX + 10), generator=generator)
     with index_of(index):
         fast = Adjacency.from_edge_index(edge_index, (3001, 3000))
-        monkeypatch.setattr(module, "SORT_WITH_TORCH", 10**9)
+        monkeypatch.setattr(module, "RADIX", 10**9)
         same(fast, Adjacency.from_edge_index(edge_index, (3001, 3000)))
 
 
