@@ -44,7 +44,7 @@ def in_order_of_edges(op, adjacency, inputs):
 
 
 @every_op
-@law(examples=10)
+@law(examples=3)
 def test_renamed_nodes_and_shuffled_edges_permute_the_result(case, name):
     op, inputs = OPS[name], case.inputs(OPS[name])
     generator = torch.Generator().manual_seed(case.seed)
@@ -64,7 +64,7 @@ def test_renamed_nodes_and_shuffled_edges_permute_the_result(case, name):
 
 
 @every_op
-@law(examples=6)
+@law(examples=3)
 def test_a_batch_gives_the_bits_of_its_members(case, name):
     op = OPS[name]
     turned = replace(
@@ -155,7 +155,7 @@ def test_vectors_without_entries_pass_through(backend, name):
 
 
 @every_op
-@law(examples=8)
+@law(examples=3)
 def test_a_nan_reaches_exactly_those_that_see_it(case, name):
     op, adjacency = OPS[name], case.adjacency
     hit = case.seed % case.num_src
@@ -188,7 +188,7 @@ def layouts(x):
 
 
 @every_op
-@law(half=True, examples=5)
+@law(half=True, examples=3)
 def test_strides_do_not_matter(case, name):
     op, adjacency, inputs = OPS[name], case.adjacency, case.inputs(OPS[name])
     g = case.values(*op.call(adjacency, *inputs).shape, salt=9)
@@ -205,7 +205,7 @@ def test_strides_do_not_matter(case, name):
 
 
 @every_op
-@law(half=True, examples=5)
+@law(half=True, examples=3)
 def test_a_row_expanded_is_that_row_repeated(case, name):
     op, adjacency = OPS[name], case.adjacency
     rows = [
