@@ -123,7 +123,7 @@ def _hold_epsilon(layer: nn.Module, eps: float, learn: bool) -> None:
 def _plus_self(neighbours: Tensor, x_dst: Tensor | None, eps: Tensor) -> Tensor:
     if x_dst is None:
         return neighbours
-    if eps.requires_grad or eps.device.type != "cpu" or torch.compiler.is_compiling():  # reading it would wait, or break
+    if eps.requires_grad or eps.device.type != "cpu" or torch.compiler.is_compiling():  # reading it would wait
         return torch.addcmul(neighbours, x_dst, 1 + eps)
     return torch.add(neighbours, x_dst, alpha=1 + eps.item())  # whose gradient at 1 is passed on, not computed
 

@@ -355,7 +355,7 @@ def _counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
         ptr = torch.zeros(num_keys + 1, dtype=keys.dtype, device=keys.device)
         torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=ptr[1:])
         return ptr, torch.argsort(keys, stable=True).to(keys.dtype)
-    if max(num_keys, keys.numel()) <= RADIX:  # numpy sorts 16 bits by radix; the containers of scipy take longer to make
+    if max(num_keys, keys.numel()) <= RADIX:  # numpy sorts 16 bits by radix; scipy has to make containers
         numbers = keys.numpy()
         ptr = torch.zeros(num_keys + 1, dtype=keys.dtype)
         np.cumsum(np.bincount(numbers, minlength=num_keys), out=ptr[1:].numpy())
