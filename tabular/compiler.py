@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ class Compiled:
     max_rows: int = 20_000
     _programs: dict[frozenset[str], Program | ContradictionError] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def lattice(self) -> Lattice:
         """The part of the schema that the rules use."""
         return lattice_of(self.rules, self.schema)
@@ -123,7 +124,7 @@ class Compiled:
         Raises:
             ContradictionError: If no row with these null columns can obey the rules.
         """
-        pattern = frozenset(nulls) & frozenset(self.rules.hard.columns)
+        pattern = frozenset(nulls) & self.columns
         if pattern not in self._programs:
             try:
                 self._programs[pattern] = compile_rules(
@@ -151,7 +152,7 @@ class Compiled:
         Returns:
             A pattern with a program, ``nulls`` itself if it has one, or None if there is none this near.
         """
-        pattern = frozenset(nulls) & frozenset(self.rules.hard.columns)
+        pattern = frozenset(nulls) & self.columns
         candidates = self._switchable(pattern)
         for count in range(most + 1):
             for switched in combinations(candidates, count):
@@ -163,18 +164,23 @@ class Compiled:
                 return near
         return None
 
-    @property
+    @cached_property
     def null_columns(self) -> frozenset[str]:
         """The columns whose nulls can make a hard rule fail: tested for null, or needed where missing is violated."""
         return self._tested | self._needed
 
-    @property
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The columns of the hard rules."""
+        return frozenset(self.rules.hard.columns)
+
+    @cached_property
     def _tested(self) -> frozenset[str]:
         return frozenset(
             atom.column for rule in self.rules.hard for atom in atoms(rule.expression) if isinstance(atom, IsNull)
         )
 
-    @property
+    @cached_property
     def _needed(self) -> frozenset[str]:
         return frozenset(
             column for rule in self.rules.hard if rule.when_missing == "violated" for column in rule.columns

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .batch import Batch, Integers, Mask
 from .compiler import Compiled, formulas_of
-from .correction import Correction, correct
+from .correction import SEARCHED, Correction, correct
 from .lattice import SAFE, largest
 from .normal_form import all_of
 
@@ -35,6 +35,7 @@ class RowsCorrection:
         cost: The sum of moves over spreads, 1 per flipped category, and 1 per cell emptied or filled.
         solved: Rows that obey all hard rules now; the others are as they were.
         moved: Rows that were changed.
+        searched: Those of them for which a walk of the program did not do; see `graftable.tabular.correction.SEARCHED`.
     """
 
     numbers: dict[str, Integers]
@@ -43,6 +44,7 @@ class RowsCorrection:
     cost: NDArray[np.float64]
     solved: Mask
     moved: Mask
+    searched: Mask
 
 
 def correct_rows(
@@ -75,13 +77,14 @@ def correct_rows(
         [5, 0]
     """
     size = len(next(iter((*numbers.values(), *codes.values(), *nulls.values())), ()))
-    used = set(compiled.rules.hard.columns)
+    used = compiled.columns
     result = RowsCorrection(
         {column: values.copy() for column, values in numbers.items()},
         {column: values.copy() for column, values in codes.items()},
         {column: nulls.get(column, np.zeros(size, bool)).copy() for column in used.union(nulls)},
         np.zeros(size),
         np.ones(size, bool),
+        np.zeros(size, bool),
         np.zeros(size, bool),
     )
     for rows, pattern in _groups(result.nulls, compiled.null_columns, np.arange(size)):
@@ -167,6 +170,7 @@ def _write(result: RowsCorrection, rows: NDArray[np.intp], found: Correction) ->
         result.codes[column][rows] = code
     result.cost[rows] += found.cost
     result.moved[rows] |= found.moved
+    result.searched[rows] |= (found.cells == SEARCHED).any(axis=0)
     result.solved[rows] = found.solved
 
 
@@ -186,7 +190,7 @@ def _restore(
         result.codes[column][rows] = code[rows]
     for column, null in result.nulls.items():
         null[rows] = nulls[column][rows] if column in nulls else False
-    result.cost[rows], result.moved[rows] = 0.0, False
+    result.cost[rows], result.moved[rows], result.searched[rows] = 0.0, False, False
 
 
 def _fill(compiled: Compiled, result: RowsCorrection, rows: NDArray[np.intp], column: str) -> None:
