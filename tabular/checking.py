@@ -1,6 +1,7 @@
 """Check a table against rules: exact counts and example rows, one pass over a file of any size."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,7 +220,7 @@ def _parse(rules: Any, columns: Schema | Sequence[str], unseen: Unseen) -> RuleS
     if isinstance(rules, RuleSet):
         return rules
     if isinstance(rules, str | Path):
-        is_text = isinstance(rules, str) and not Path(rules).is_file() and any(sign in rules for sign in "<>=\n[")
+        is_text = isinstance(rules, str) and not Path(rules).is_file() and re.search(r"[<>=\n\[]| is ", rules)
         return parse_rules(str(rules), columns, unseen=unseen) if is_text else load_rules(rules, columns, unseen=unseen)
     return parse_rules("\n".join(rules), columns, unseen=unseen)
 

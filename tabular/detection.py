@@ -14,30 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .io import ReadOptions, Table, open_table
-from .lattice import LatticeCells, format_dates, number_text, parse_dates, parse_numbers
+from .lattice import DATE_FORMATS, LatticeCells, format_dates, number_text, parse_dates, parse_numbers
 from .schema import ColumnSchema, Kind, Schema
 
-__all__ = ["DATE_FORMATS", "detect"]
+__all__ = ["detect"]
 
 MOST_CATEGORIES = 10_000
 SAMPLE = 100_000  # values from which medians and spreads are estimated
-
-DATE_FORMATS = (
-    "%Y-%m-%d",
-    "%Y/%m/%d",
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M",
-    "%m/%d/%Y %H:%M:%S",
-    "%Y/%m/%d %H:%M:%S",
-)
-"""Formats that are tried; the first also takes ISO times. Of two that fit a whole column, the earlier is taken."""
 
 _ISO_FORM = re.compile(r"^\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d(:\d\d(?:\.(\d+))?)?)?$")
 
@@ -46,8 +29,8 @@ def detect(source: Any, columns: Sequence[str] | None = None, options: ReadOptio
     """Find out what the columns of a table are, in one pass.
 
     A column is numeric if every cell that is not null is a number, without leading zeros (a code such as 01234 is a
-    category); a datetime if one of `DATE_FORMATS` fits all; boolean for true and false; else categorical, or text where
-    most cells differ. Special codes cannot be told from values: declare them in the schema.
+    category); a datetime if one of `graftable.tabular.lattice.DATE_FORMATS` fits all; boolean for true and false; else
+    categorical, or text where most cells differ. Special codes cannot be told from values: declare them in the schema.
 
     Args:
         source: A path, a data frame, an Arrow table, or an open table.

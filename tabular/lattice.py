@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 __all__ = [
+    "DATE_FORMATS",
     "SAFE",
     "LatticeCells",
     "format_dates",
@@ -35,6 +36,23 @@ SAFE = 1 << 62
 """Magnitudes below this stay in int64, and so does the sum of two of them."""
 
 LONGEST_EXPONENT = 400  # a float64 reaches 308; beyond this a text is a typing error, not a number to expand
+
+DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%Y/%m/%d %H:%M:%S",
+)
+"""Formats that are tried; the first also takes ISO times. Of two that fit a whole column, the earlier is taken."""
 
 _PLAIN = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
 _NUMBER = re.compile(r"\s*([+-]?)(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d+))?\s*", re.ASCII)

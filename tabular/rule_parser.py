@@ -29,7 +29,7 @@ from .expressions import (
     any_of,
     holds,
 )
-from .lattice import parse_dates, parse_number
+from .lattice import DATE_FORMATS, parse_dates, parse_number
 from .rule_algebra import AlgebraError, Quantity, compare
 from .rule_grammar import Source, parse_tree, unknown_column, unquote
 from .schema import ColumnSchema, Schema, did_you_mean
@@ -128,6 +128,8 @@ class _Builder:
         found = self.value(tree)
         if isinstance(found, _Category) and found.column.kind == "boolean":
             return Member(found.column.name, _truths(found.column, True), self._span(tree))
+        if self.schema is None and isinstance(found, Quantity) and found.column:
+            return self._column_with_truth(found.column, "==", Constant(True), tree, tree)
         if not isinstance(found, _EXPRESSIONS):
             raise self.error(tree, f"expected a condition such as `x >= 0`, found {self._described(found)}.")
         return found
@@ -280,7 +282,8 @@ class _Builder:
         if left.column and known is None and operator in ("==", "!="):
             member = Member(left.column, (right.text,), span)
             return member if operator == "==" else Not(member)
-        days = self._days(right.text, to, known.date_format if known else None)
+        formats = DATE_FORMATS if known is None else (known.date_format or "%Y-%m-%d", "%Y-%m-%d")
+        days = self._days(right.text, to, formats)
         return compare(left + Quantity.of_number(-days), operator, span)
 
     def _column_with_truth(
@@ -375,7 +378,7 @@ class _Builder:
             found = self.value(items[0]) if len(items) == 1 else None
             if not isinstance(found, _Text):
                 raise self.error(tree, 'expected one quoted date, such as date("2011-12-31").')
-            return Quantity.of_number(self._days(found.text, items[0], None))
+            return Quantity.of_number(self._days(found.text, items[0], ("%Y-%m-%d",)))
         values = [self.quantity(item) for item in items]
         if name in ("abs", "days") and len(values) != 1:
             raise self.error(tree, f"{name} takes one number, found {len(values)}.")
@@ -390,8 +393,8 @@ class _Builder:
 
     # -- literals of columns
 
-    def _days(self, text: str, tree: Tree[Token], date_format: str | None) -> Fraction:
-        for candidate in filter(None, (date_format, "%Y-%m-%d")):
+    def _days(self, text: str, tree: Tree[Token], date_formats: Sequence[str]) -> Fraction:
+        for candidate in date_formats:
             cells = parse_dates(pa.array([text]), candidate)
             if not cells.unreadable[0]:
                 return Fraction(int(cells.numbers[0]), cells.scale)

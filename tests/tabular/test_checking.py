@@ -92,6 +92,12 @@ def test_equal_values_are_equal_and_the_smallest_difference_counts():
     assert counts(cells, "a > b", "a == b", "a >= b", "b - a <= 0.00000000000000001") == [3, 1, 1, 0]
 
 
+def test_rules_may_need_the_kinds_of_columns():
+    cells = {"born": ["31.12.1999", "01.01.2000", None], "member": ["TRUE", "FALSE", "TRUE"], "n": ["1", "x", "2"]}
+    rules = ["born < '01.01.2000'", "if member then n != 'x'", "not member", "n is null"]
+    assert counts(cells, *rules) == [1, 0, 2, 3]
+
+
 def test_sums_past_the_range_of_int64_are_exact():
     big = str(2**62)
     cells = {"a": [big, big, "1e15"], "b": [big, f"-{big}", "1000000000000000.000000000001"]}
