@@ -164,11 +164,8 @@ def compare(quantity: Quantity, operator: Operator, span: Span | None = None) ->
         return _compare_extremum(quantity, operator, span)
     if quantity.divisor is not None:
         above, below = Quantity(quantity.divisor), Quantity(quantity.terms)
-        sides = ((">", operator), ("<", _MIRRORED[operator]))
-        return any_of(
-            all_of([compare(above, sign, span), compare(below, side, span)])  # type: ignore[arg-type]
-            for sign, side in sides
-        )
+        sides: tuple[tuple[Operator, Operator], ...] = ((">", operator), ("<", _MIRRORED[operator]))
+        return any_of(all_of([compare(above, sign, span), compare(below, side, span)]) for sign, side in sides)
     if quantity.is_linear:
         terms = {monomial[0]: factor for monomial, factor in quantity.terms.items() if monomial}
         return Comparison(Linear.of_terms(terms, quantity.terms.get((), Fraction(0))), operator, span)
