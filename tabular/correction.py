@@ -200,17 +200,20 @@ class _Best:
 def _propose_all(program: Program, index: int, best: _Best) -> None:
     """Find the cell of each row, with one walk per cell if there are many, then try all walks in that cell.
 
-    Cells are tried from the nearest on, each on the rows for which it can still be the cheapest; a row that no first
-    walk solved tries every walk of every cell.
+    A row starts with the cell that seems nearest and goes on with those that can still be cheaper; one that no first
+    walk solved tries every walk of every cell. What happens to it does not depend on the other rows.
     """
     cells = program.components[index].cells
+    if not cells:
+        return
     least = _least_costs(program, cells, best.original)
-    places = sorted(range(len(cells)), key=lambda i: float(least[i].mean()))
-    for place in places:
-        for number in range(len(program.walks(index, place)) if len(cells) <= _FEW_CELLS else 1):
-            rows = np.flatnonzero(least[place] < best.cost - _TIE)
-            _propose(program, index, place, number, best, rows, least[place])
-    for place in places:
+    seems = np.argmin(least, axis=0)
+    for first in (True, False):
+        for place in range(len(cells)):
+            for number in range(len(program.walks(index, place)) if len(cells) <= _FEW_CELLS else 1):
+                rows = np.flatnonzero((least[place] < best.cost - _TIE) & ((seems == place) == first))
+                _propose(program, index, place, number, best, rows, least[place])
+    for place in range(len(cells)):
         number = 0
         while len(rows := best.improvable(place, least[place])) and number < len(program.walks(index, place)):
             _propose(program, index, place, number, best, rows, least[place], polish=True)

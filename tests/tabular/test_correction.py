@@ -341,9 +341,10 @@ def test_one_row_and_no_rows_work():
     assert correct(free, {"x": np.array([4])}).solved.tolist() == [True]
 
 
-def test_more_rows_than_a_chunk_are_corrected_alike():
+def test_what_happens_to_a_row_does_not_depend_on_the_others():
     schema = integers("x", "y")
-    _, program = compiled(schema, at_least(x=1, y=-1), Or((at_least(-3, x=1), And((at_least(y=1), at_least(x=1))))))
+    apart = Or((at_least(-5, x=1), at_least(-1, x=-1)))  # x >= 5 or x <= -1: from 2 both are as near
+    _, program = compiled(schema, apart, Or((at_least(-3, y=1), And((at_least(1, y=-1), at_least(x=1, y=-1))))))
     generator = np.random.default_rng(0)
     rows = {name: generator.integers(-9, 9, 40_000) for name in schema}
     whole = correct(program, rows)
