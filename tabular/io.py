@@ -7,6 +7,7 @@ never parsed into numbers and printed again: a row that is not touched leaves as
 import codecs
 import contextlib
 import gzip
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from .csv_text import Changes, CsvChunk, CsvDialect, rows_end, split_cells, unqu
 __all__ = ["Changes", "Chunk", "CsvTable", "ReadOptions", "Table", "TableWriter", "open_table"]
 
 BLOCK_BYTES = 2 << 20  # small enough for the caches, large enough for numpy
+UNREADABLE = (OSError, EOFError, zlib.error)
 LONGEST_ROW = 64 << 20  # bytes; more is a quote that was never closed
 
 
@@ -146,8 +148,11 @@ class CsvTable:
     def __init__(self, path: Path, options: ReadOptions, *, packed: bool | None = None) -> None:
         self.path, self.options, self.source, self.decimal = path, options, str(path), options.decimal
         self._packed = path.suffix == ".gz" if packed is None else packed
-        with self._open() as file:
-            start = file.read(1 << 16)
+        try:
+            with self._open() as file:
+                start = file.read(1 << 16)
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
         self._encoding = _plain_encoding(options.encoding, start)
         newline = b"\n" if b"\n" in start or b"\r" not in start else b"\r"
         self.dialect = CsvDialect(options.separator.encode(), options.quote.encode(), newline)
@@ -161,6 +166,9 @@ class CsvTable:
 
     def _open(self) -> IO[bytes]:
         return cast("IO[bytes]", gzip.open(self.path) if self._packed else open(self.path, "rb"))
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(f"{self.path}: cannot be read ({error}); check the file and your permission to read it.")
 
     def chunks(self) -> Iterator[CsvChunk]:
         """All rows in their order, some megabytes at a time."""
@@ -199,8 +207,8 @@ class CsvTable:
                         continue
                     break
             carried += self._utf8(decoder, b"", line, final=True)
-        except (OSError, EOFError) as error:
-            raise DataError(f"{self.path}: cannot be read ({error}).") from error
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
         if rows_end(carried + self.dialect.newline, self.dialect) <= len(carried):
             line += carried[: rows_end(carried, self.dialect)].count(b"\n")
             raise DataError(f"{self.path}, line {line}: a quote is opened and never closed; close it, or double it.")

@@ -187,6 +187,14 @@ def test_a_bad_option_is_one_sentence(wrong, sentence):
     assert str(caught.value).startswith(sentence)
 
 
+@pytest.mark.parametrize("cut", [5, 300])
+def test_a_broken_archive_is_one_sentence(tmp_path, cut):
+    packed = gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 2000, mtime=0)
+    (tmp_path / "a.csv.gz").write_bytes(packed[:cut] + b"x" * 50)
+    with pytest.raises(DataError, match=r"a\.csv\.gz: cannot be read"):
+        list(open_table(tmp_path / "a.csv.gz").chunks())
+
+
 def test_what_is_no_table_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="there is no such file"):
         open_table(tmp_path / "no.csv")
