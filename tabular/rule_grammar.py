@@ -1,5 +1,6 @@
 """The grammar of one rule, and how its mistakes are told."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ GRAMMAR = r"""
     %ignore /[ \t\r\n]+/
 """
 
+_PLAIN_NAME = re.compile(r"[^\W\d]\w*")
+_GLUED = re.compile(r"\w+(?:[-.]\w+)+")
 _WORD = re.compile(r"\w+|[<>=!]+")
 _KEYWORDS = {"if", "then", "else", "iff", "implies", "or", "and", "not", "in", "is", "null", "between"}
 
@@ -185,7 +188,7 @@ def _expected(error: UnexpectedInput) -> str:
 def _name_with_signs(text: str, start: int, columns: Sequence[str]) -> tuple[int, int, str] | None:
     """Advice where a column such as ``pm2.5`` stands without quotes around ``start``."""
     for name in sorted(columns, key=len, reverse=True):
-        if re.fullmatch(r"[^\W\d]\w*", name):
+        if _PLAIN_NAME.fullmatch(name):
             continue
         for match in re.finditer(rf"(?<![`\w'\"]){re.escape(name)}(?![`\w'\"])", text):
             if match.start() <= start <= match.end():
@@ -200,6 +203,11 @@ def unknown_column(source: Source, start: int, end: int, columns: Sequence[str])
     name = unquote(source.text[start:end])
     if name.lower() in ("null", "none", "nan", "na"):
         return source.error(start, end, "a null cell is asked for as `x is null` or `x is not null`.")
+    whole = _GLUED.match(source.text, start)
+    if whole and whole.end() > end:  # `educaton-num` may be one name, mistyped and without its quotes
+        quoted = [column for column in columns if not _PLAIN_NAME.fullmatch(column)]
+        if near := difflib.get_close_matches(whole[0], quoted, n=1, cutoff=0.8):
+            return source.error(start, whole.end(), f"there is no column `{whole[0]}`. Did you mean `{near[0]}`?")
     return source.error(start, end, f"there is no column `{name}`.{did_you_mean(name, columns)}")
 
 

@@ -174,6 +174,7 @@ MISTAKES = [
     ("incom >= debt", 1, "there is no column `incom`. Did you mean `income`?"),
     ("Age >= 3", 1, "there is no column `Age`. Did you mean `age`?"),
     ("hours-per-week >= 3", 1, "the name of this column needs back-quotes; write `hours-per-week`."),
+    ("age > 1 or hour-per-week >= 3", 12, "there is no column `hour-per-week`. Did you mean `hours-per-week`?"),
     ("pm2.5 >= 0", 1, "the name of this column needs back-quotes; write `pm2.5`."),
     ("income * debt >= 3", 1, "a product or quotient of columns is not linear; such a rule can be checked but not "
      "repaired, so give it `mode: reject`."),
