@@ -7,7 +7,7 @@ broken find that it obeys; a row for which that cannot be done keeps its cells a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -27,61 +27,12 @@ from .expressions import Comparison, Expression, Linear, Rule, any_of, negation_
 from .io import Chunk
 from .lattice import format_dates, format_numbers
 from .normal_form import Row, literals
+from .null_patterns import parts_of
+from .program import Program
+from .repair_report import ChunkRepair, Quarantined
 from .schema import ColumnSchema
 
-__all__ = ["ChunkRepair", "ChunkRepairer", "Quarantined"]
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """A row that could not be repaired and is as it was.
-
-    Attributes:
-        row: Its number, from 0 at the top of the table.
-        place: Where it stands, such as ``line 214``.
-        reason: Why.
-        cells: The texts of the columns that rules speak of.
-    """
-
-    row: int
-    place: str
-    reason: str
-    cells: dict[str, str | None]
-
-
-@dataclass
-class ChunkRepair:
-    """What is to be done to a chunk, and what it amounts to.
-
-    Attributes:
-        changes: New texts by column, with the rows of the chunk that they are for; None empties a cell.
-        quarantined: Rows that break a rule and stay as they are.
-        broken: Per binding rule, how many rows broke it.
-        moved: Per binding rule, how many of these were repaired.
-        moved_rows: Rows with a new text.
-        searched: Those of them that only the row search could repair.
-        boundary_before: Per hard rule, rows that obey it without slack.
-        boundary_after: The same after the repair.
-        distances: By column, how far its moved numbers went, in spreads.
-        flipped: By column, how many cells changed their category.
-        filled: How many null cells were filled.
-        emptied: How many cells were emptied.
-        clipped: How many infinities and numbers past the lattice were brought back.
-    """
-
-    changes: dict[str, tuple[NDArray[np.int64], list[str | None]]] = field(default_factory=dict)
-    quarantined: list[Quarantined] = field(default_factory=list)
-    broken: list[int] = field(default_factory=list)
-    moved: list[int] = field(default_factory=list)
-    moved_rows: int = 0
-    searched: int = 0
-    boundary_before: list[int] = field(default_factory=list)
-    boundary_after: list[int] = field(default_factory=list)
-    distances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    flipped: dict[str, int] = field(default_factory=dict)
-    filled: int = 0
-    emptied: int = 0
-    clipped: int = 0
+__all__ = ["ChunkRepairer"]
 
 
 @dataclass(frozen=True)
@@ -118,12 +69,23 @@ class ChunkRepairer:
         self.compiled, self.decimal, self.source, self.coerce = compiled, decimal, source, coerce
         self.binding: tuple[Rule, ...] = tuple(rule for rule in compiled.rules if rule.mode in ("hard", "reject"))
         self.columns = tuple(sorted({column for rule in self.binding for column in rule.columns}))
+        self._parts = parts_of(compiled)
         self._forms = [negation_normal_form(rule.expression) for rule in self.binding]
 
     @cached_property
     def _edges(self) -> list[Expression]:
         """For each hard rule, the expression that holds where one of its comparisons has no slack left."""
         return [_edge(formula, self.compiled.lattice.scales) for formula in self.compiled.formulas()]
+
+    def require_consistent(self) -> None:
+        """Compile the rules.
+
+        Raises:
+            ContradictionError: If no row can obey them; it names the rules that contradict each other.
+        """
+        for part in self._parts:
+            if part.plan(frozenset())[0] is None:
+                part.compiled.program()
 
     def repair(self, chunk: Chunk) -> ChunkRepair:
         """Repair a chunk.
@@ -169,19 +131,21 @@ class ChunkRepairer:
         hard = np.array([rule.mode == "hard" for rule in self.binding])
         draft.refuse(np.flatnonzero(~broken[hard].any(axis=0)), "breaks a rule that can be checked but not repaired")
         self._bring_back(draft)
-        for pattern, members in patterns(draft):
-            near = self.compiled.nearest_nulls(pattern)
-            if near is None:
-                named = ", ".join(f"`{column}`" for column in sorted(pattern))
-                draft.refuse(
-                    members, f"no row with {named} empty obeys the rules" if named else "cannot obey the rules"
-                )
-                continue
-            for column in near - pattern:
-                draft.null[column][members] = True
-            for column in pattern - near:
-                self._fill(draft, column, members)
-            self._correct_group(draft, near, members)
+        for part in self._parts:
+            groups: dict[frozenset[str], list[NDArray[np.intp]]] = {}
+            for pattern, members in patterns(draft, part.columns):
+                near, alike = part.plan(pattern)
+                if near is None:
+                    named = ", ".join(f"`{column}`" for column in sorted(pattern))
+                    draft.refuse(members, f"no row with {named or 'nothing'} empty obeys the rules")
+                    continue
+                for column in near - pattern:
+                    draft.null[column][members] = True
+                for column in pattern - near:
+                    self._fill(draft, column, members)
+                groups.setdefault(alike, []).append(members)
+            for alike, found in groups.items():
+                self._correct_group(draft, part.compiled.program(alike), np.concatenate(found))
 
     def _bring_back(self, draft: Draft) -> None:
         """Clip what is past the lattice, or give its rows up."""
@@ -210,8 +174,7 @@ class ChunkRepairer:
             categories = self.compiled.lattice.categories[column]
             draft.codes[column][members] = categories.index(text[0].as_py()) if text[0].as_py() in categories else -1
 
-    def _correct_group(self, draft: Draft, nulls: frozenset[str], members: NDArray[np.intp]) -> None:
-        program = self.compiled.program(nulls)
+    def _correct_group(self, draft: Draft, program: Program, members: NDArray[np.intp]) -> None:
         if not program.components:
             return
         numbers = {column: draft.numbers[column][members] for column in program.columns}
@@ -222,7 +185,7 @@ class ChunkRepairer:
                 if values.dtype == object and target[column].dtype != object:
                     target[column] = target[column].astype(object)
                 target[column][members] = values
-        draft.searched[members] = (found.cells == SEARCHED).any(axis=0)
+        draft.searched[members] |= (found.cells == SEARCHED).any(axis=0)
         pinned = ", ".join(f"`{column}`" for column in self.compiled.pinned)
         reason = f"no row with the same {pinned} obeys the rules" if pinned else "no row that obeys was found near it"
         draft.refuse(members[~found.solved], reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -120,18 +120,17 @@ class Draft:
         return np.asarray(changed & self.open)
 
 
-def patterns(draft: Draft) -> Iterator[tuple[frozenset[str], NDArray[np.intp]]]:
-    """The open rows, grouped by which of the rules' columns are null."""
+def patterns(draft: Draft, columns: Iterable[str]) -> Iterator[tuple[frozenset[str], NDArray[np.intp]]]:
+    """The open rows, grouped by which of some columns are null."""
     members = np.flatnonzero(draft.open)
-    columns = [column for column, missing in draft.missing.items() if missing[members].any()]
-    if not columns:
+    names = np.array([column for column in columns if draft.missing[column][members].any()], object)
+    if not len(names):
         yield frozenset(), members
         return
-    table = np.stack([draft.missing[column][members] for column in columns])
+    table = np.stack([draft.missing[column][members] for column in names])
     kinds, places = np.unique(table, axis=1, return_inverse=True)
     for index in range(kinds.shape[1]):
-        found = members[np.flatnonzero(places.reshape(-1) == index)]
-        yield frozenset(np.array(columns, object)[kinds[:, index]].tolist()), found
+        yield frozenset(names[kinds[:, index]].tolist()), members[places.reshape(-1) == index]
 
 
 def clip_range(column: ColumnSchema, limit: int) -> tuple[int, int]:

@@ -13,12 +13,63 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunk_repair import ChunkRepair, Quarantined
 from .expressions import Rule
 
-__all__ = ["ColumnMoves", "QuarantineFile", "RepairReport", "RuleMoves"]
+__all__ = ["ChunkRepair", "ColumnMoves", "QuarantineFile", "Quarantined", "RepairReport", "RuleMoves"]
 
 _MOST_NAMED = 1000
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row that could not be repaired and is as it was.
+
+    Attributes:
+        row: Its number, from 0 at the top of the table.
+        place: Where it stands, such as ``line 214``.
+        reason: Why.
+        cells: The texts of the columns that rules speak of.
+    """
+
+    row: int
+    place: str
+    reason: str
+    cells: dict[str, str | None]
+
+
+@dataclass
+class ChunkRepair:
+    """What is to be done to a chunk, and what it amounts to.
+
+    Attributes:
+        changes: New texts by column, with the rows of the chunk that they are for; None empties a cell.
+        quarantined: Rows that break a rule and stay as they are.
+        broken: Per binding rule, how many rows broke it.
+        moved: Per binding rule, how many of these were repaired.
+        moved_rows: Rows with a new text.
+        searched: Those of them that only the row search could repair.
+        boundary_before: Per hard rule, rows that obey it without slack.
+        boundary_after: The same after the repair.
+        distances: By column, how far its moved numbers went, in spreads.
+        flipped: By column, how many cells changed their category.
+        filled: How many null cells were filled.
+        emptied: How many cells were emptied.
+        clipped: How many infinities and numbers past the lattice were brought back.
+    """
+
+    changes: dict[str, tuple[NDArray[np.int64], list[str | None]]] = field(default_factory=dict)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)
+    moved_rows: int = 0
+    searched: int = 0
+    boundary_before: list[int] = field(default_factory=list)
+    boundary_after: list[int] = field(default_factory=list)
+    distances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    flipped: dict[str, int] = field(default_factory=dict)
+    filled: int = 0
+    emptied: int = 0
+    clipped: int = 0
 
 
 @dataclass

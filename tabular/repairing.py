@@ -21,11 +21,11 @@ from graftable.files import atomic_path
 
 from .arrow_tables import ArrowChunk
 from .checking import check, read_rules
-from .chunk_repair import ChunkRepair, ChunkRepairer
+from .chunk_repair import ChunkRepairer
 from .compiler import Compiled
 from .expressions import RuleSet
 from .io import Chunk, ReadOptions, Table, TableWriter, open_table
-from .repair_report import QuarantineFile, RepairReport
+from .repair_report import ChunkRepair, QuarantineFile, RepairReport
 from .schema import ColumnSchema, Schema
 
 __all__ = ["Progress", "repair", "repair_file"]
@@ -148,9 +148,9 @@ def _prepare(
     first = next(iter(chunks))
     fitted = Schema(tuple(_fitted(c, first) if c.name in rule_set.columns else c for c in known))
     compiled = Compiled(rule_set, fitted, tuple(pin))
-    if compiled.nearest_nulls(()) is None:
-        compiled.program()  # says which rules contradict each other
-    return rule_set, ChunkRepairer(compiled, table.decimal, table.source, coerce)
+    repairer = ChunkRepairer(compiled, table.decimal, table.source, coerce)
+    repairer.require_consistent()
+    return rule_set, repairer
 
 
 def _fitted(column: ColumnSchema, chunk: Chunk) -> ColumnSchema:
