@@ -199,7 +199,6 @@ def main():
     if options.child:
         child(*options.child)
         return
-    figures = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts = {
@@ -209,11 +208,15 @@ def main():
             "memory": lambda: memory(folder),
         }
         for part in options.parts.split(","):
+            figures = []
             for one in parts[part]():
-                print({key: value for key, value in one.items() if key not in ("versions", "peer", "peer_value")})
+                print(
+                    {key: value for key, value in one.items() if key not in ("versions", "peer", "peer_value")},
+                    flush=True,
+                )
                 figures.append(one)
-    if options.rows == 100_000 and not options.only:
-        write_figures("table_repair", figures, show=False)
+            if options.rows == 100_000 and not options.only:
+                write_figures(f"table_repair_{part}", figures, show=False)
 
 
 if __name__ == "__main__":
