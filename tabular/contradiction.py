@@ -99,6 +99,56 @@ class _State:
         raise TypeError(f"not a formula: {formula!r}")
 
 
+class _Facts:
+    """What single literals of a state say: sides of columns and allowed categories, each with what it rests on."""
+
+    def __init__(self, state: _State, lattice: Lattice) -> None:
+        self.free = lattice.free
+        self.sides: dict[tuple[str, int], tuple[int, Origin]] = {}
+        self.allowed: dict[str, tuple[frozenset[str | None], Origin]] = {}
+        self.conflict: Origin | None = None
+        literals: tuple[tuple[Row | Among, Origin], ...] = (*state.rows, *state.sets)
+        for literal, origin in literals:
+            verdict, rests_on = self.verdict(literal)
+            if verdict is False:
+                self.conflict = origin | rests_on
+            elif verdict is None and isinstance(literal, Among):
+                kept, rests_on = self.allowed.get(literal.column, (literal.values, origin))
+                self.allowed[literal.column] = kept & literal.values, rests_on | origin
+            elif verdict is None and isinstance(literal, Row) and len(literal.terms) == 1:
+                self.sides[literal.terms[0]] = literal.bound, origin
+
+    def verdict(self, formula: Formula) -> tuple[bool | None, Origin]:
+        """Whether the facts settle a formula, and, where it is false, what that rests on."""
+        match formula:
+            case bool():
+                return formula, frozenset()
+            case Among(column, values):
+                kept, origin = self.allowed.get(column, (None, frozenset[int]()))
+                rest = values if kept is None else kept & values
+                if not rest or (rest == {None} and column not in self.free):
+                    return False, origin
+                return (True if kept is not None and kept <= values else None), frozenset()
+            case Row(terms, bound):
+                if len(terms) > 1:
+                    return None, frozenset()
+                ((column, sign),) = terms
+                if (column, -sign) in self.sides and self.sides[column, -sign][0] + bound > 0:
+                    return False, self.sides[column, -sign][1]
+                held = (column, sign) in self.sides and self.sides[column, sign][0] >= bound
+                return (True if held else None), frozenset()
+            case AllOf(items) | AnyOf(items):
+                stop = isinstance(formula, AnyOf)
+                verdicts = [self.verdict(item) for item in items]
+                if any(verdict is stop for verdict, _ in verdicts):
+                    # one false part is enough for a conjunction
+                    return stop, next(origin for verdict, origin in verdicts if verdict is stop)
+                if any(verdict is None for verdict, _ in verdicts):
+                    return None, frozenset()
+                return not stop, frozenset[int]().union(*(origin for _, origin in verdicts))
+        raise TypeError(f"not a formula: {formula!r}")
+
+
 class _Search:
     def __init__(self, lattice: Lattice) -> None:
         self.lattice = lattice
@@ -109,35 +159,41 @@ class _Search:
         self.nodes += 1
         if self.nodes > _EFFORT:
             raise Undecided
-        found = self.refuted(state)
-        if found is not None:
-            return found
-        if not state.waiting:
-            if not is_empty([row for row, _ in state.rows]):
-                return None
-            return frozenset[int]().union(*(origin for _, origin in state.rows))
-        (clause, origin), rest = state.waiting[0], _State(state.rows, state.sets, state.waiting[1:])
-        choice = -self.nodes
-        total = origin
-        for item in clause.items:
+        facts = _Facts(state, self.lattice)
+        if facts.conflict is not None:
+            return facts.conflict
+        choices: list[tuple[int, int, list[Formula], Origin]] = []
+        for place, (clause, origin) in enumerate(state.waiting):
+            verdicts = [(item, *facts.verdict(item)) for item in clause.items]
+            if not any(verdict for _, verdict, _ in verdicts):
+                viable = [item for item, verdict, _ in verdicts if verdict is None]
+                rests_on = origin.union(*(why for _, verdict, why in verdicts if verdict is False))
+                choices.append((len(viable), place, viable, rests_on))
+        if not choices or min(choice[0] for choice in choices) > 1:
+            found = self.refuted(state)
+            if found is not None:
+                return found
+        if not choices:
+            empty = is_empty([row for row, _ in state.rows])
+            return frozenset[int]().union(*(origin for _, origin in state.rows)) if empty else None
+        return self.branch(state, *min(choices, key=lambda choice: choice[:2])[1:])
+
+    def branch(self, state: _State, place: int, viable: list[Formula], total: Origin) -> Origin | None:
+        """What refuting all alternatives of a disjunction rests on; None where one of them can hold."""
+        rest = _State(state.rows, state.sets, (*state.waiting[:place], *state.waiting[place + 1 :]))
+        choice, origin = -self.nodes, state.waiting[place][1]
+        for item in viable:
             met = rest.meet(item, origin | {choice})
-            inner = origin if met is None else self.core(met)
+            inner = origin | {choice} if met is None else self.core(met)
             if inner is None:
                 return None
-            if met is not None and choice not in inner:
+            if choice not in inner:
                 return inner
             total |= inner - {choice}
         return total
 
     def refuted(self, state: _State) -> Origin | None:
-        """What a contradiction among the literals rests on; None if none is seen."""
-        allowed: dict[str, tuple[frozenset[str | None], Origin]] = {}
-        for among, origin in state.sets:
-            kept, rests_on = allowed.get(among.column, (among.values, origin))
-            kept, rests_on = kept & among.values, rests_on | origin
-            allowed[among.column] = kept, rests_on
-            if not kept or (kept == {None} and among.column not in self.lattice.free):
-                return rests_on
+        """What a contradiction among the rows rests on; None if none is seen."""
         rows, origins = [row for row, _ in state.rows], [origin for _, origin in state.rows]
         few = len(rows) <= _FEW_ROWS
         if len(rows) < 2 or (few and not eliminate(rows, max_rows=10 * _FEW_ROWS).empty):

@@ -126,6 +126,28 @@ def test_a_contradiction_in_many_rules_is_found_past_choices_that_do_not_matter(
     assert len(caught.value.rules) == 21
 
 
+def test_a_contradiction_among_iffs_names_only_those_that_matter():
+    names = tuple(f"level {i}" for i in range(16))
+    schema = Columns(kind("level", *names), number("years"))
+    pairs = ((Member("level", (name,)), equal(-i, years=1)) for i, name in enumerate(names))
+    iffs = [Or((And((left, right)), And((Not(left), Not(right))))) for left, right in pairs]
+    with pytest.raises(ContradictionError) as caught:
+        compile_rules(rule_set(*iffs, Member("level", names[3:5]), at_least(2, years=-1)), schema)
+    assert [rule.line for rule in caught.value.rules] == [4, 5, 17, 18]
+
+
+def test_rows_over_the_cap_are_searched_for():
+    names = "abcdef"
+    rows = [at_least(-1, **{p: 2, q: -3, r: 1}) for p in names for q in names for r in names if p < q < r]
+    schema = Columns(*(number(name) for name in names))
+    program = compile_rules(rule_set(*rows), schema, max_rows=8)
+    assert not program.components[0].complete
+    generator = np.random.default_rng(0)
+    result = correct(program, {name: generator.integers(-9, 9, 10) for name in names})
+    assert result.solved.all()
+    assert obeyed(rule_set(*rows), schema, result.numbers, {}).all()
+
+
 def test_products_name_the_line():
     product = NonlinearComparison(((("x", "y"), Fraction(1)),), ">=")
     with pytest.raises(RuleError, match=r"test.rules, line 2: .*reject"):
