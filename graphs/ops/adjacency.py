@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import ref
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
 class Adjacency:
     r"""Which source enters which destination: the pattern of a sparse :math:`N_{dst} \times N_{src}` matrix.
 
@@ -233,7 +234,8 @@ class Adjacency:
     @property
     def T(self) -> Adjacency:  # noqa: N802, RUF100 - as a matrix's
         """The pattern with every edge turned round; its slots are sorted by what were the sources. ``A.T.T is A``."""
-        return self.cached("transpose", self._transpose)
+        origin = self._cache.get("transpose of")
+        return (origin and origin()) or self.cached("transpose", self._transpose)
 
     def _transpose(self) -> Adjacency:
         inverse = torch.empty_like(self.slot_t)
@@ -247,7 +249,7 @@ class Adjacency:
             inverse,
             self.slot_t if self.edge_id is None else self.edge_id.index_select(0, self.slot_t),
         )
-        turned._cache["transpose"] = self
+        turned._cache["transpose of"] = ref(self)  # weak, lest the two keep each other until a collection of cycles
         return turned
 
     def to_slots(self, values: Tensor) -> Tensor:

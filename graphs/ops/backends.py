@@ -3,18 +3,16 @@
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from types import ModuleType
-
-import torch
 
 from graftable.errors import ConfigError
 
 __all__ = ["BACKENDS", "use_backend"]
 
 BACKENDS = {"reference": "reference", "torch": "torch_backend", "triton": "triton_backend"}
-_forced: ContextVar[ModuleType | None] = ContextVar("graftable_backend", default=None)
-_by_device: dict[str, ModuleType] = {}
+#: The backend of each kind of device, and under "forced" the one that answers for all; for every thread alike, since
+#: gradients on a GPU are computed in threads of autograd's own.
+_chosen: dict[str, ModuleType | None] = {"forced": None}
 
 
 @contextmanager
@@ -38,20 +36,18 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if name not in BACKENDS:
         raise ConfigError(f"there is no backend {name!r}; expected one of {', '.join(BACKENDS)}.")
-    token = _forced.set(importlib.import_module(f".{BACKENDS[name]}", __package__))
+    before = _chosen["forced"]
+    _chosen["forced"] = importlib.import_module(f".{BACKENDS[name]}", __package__)
     try:
         yield
     finally:
-        _forced.reset(token)
+        _chosen["forced"] = before
 
 
-def backend_for(device: torch.device) -> ModuleType:
-    """The module whose functions answer for tensors on a device."""
-    forced = _forced.get()
-    if forced is not None:
-        return forced
-    chosen = _by_device.get(device.type)
+def backend_for(device: str) -> ModuleType:
+    """The module whose functions answer for tensors on a kind of device, such as ``cpu``."""
+    chosen = _chosen["forced"] or _chosen.get(device)
     if chosen is None:
-        name = "triton_backend" if device.type == "cuda" else "torch_backend"
-        chosen = _by_device[device.type] = importlib.import_module(f".{name}", __package__)
+        name = "triton_backend" if device == "cuda" else "torch_backend"
+        chosen = _chosen[device] = importlib.import_module(f".{name}", __package__)
     return chosen

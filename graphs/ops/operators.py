@@ -41,7 +41,8 @@ def _spmm_fake(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transpose
 
 def _spmm_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, weight, ctx.transposed, ctx.mean = inputs
-    ctx.save_for_backward(x if weight is not None else None, weight)
+    learns = weight is not None and weight.requires_grad  # else x is not kept alive for nothing
+    ctx.save_for_backward(x if learns else None, weight)
 
 
 def _spmm_backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:

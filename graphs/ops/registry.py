@@ -88,7 +88,7 @@ class Operator:
 
     def compute(self, adjacency: Adjacency, *inputs: Any) -> Any:
         """The backend's answer, without a gradient."""
-        return getattr(backend_for(adjacency.col.device), self.name)(adjacency, *inputs)
+        return getattr(backend_for(adjacency.col.device.type), self.name)(adjacency, *inputs)
 
     def differentiate(self, context: Any, *gradients: Any) -> tuple[Any, ...]:
         """The gradients of the inputs.

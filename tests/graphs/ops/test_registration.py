@@ -156,17 +156,17 @@ def test_under_autocast_a_softmax_of_half_precision_scores_is_in_full_precision(
 @every_op
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 def test_transforms_of_functions_are_refused_and_not_passed_over(backend, name):
-    inputs, call = CASE.inputs(OPS[name]), OPS[name].call
+    inputs, call, adjacency = CASE.inputs(OPS[name]), OPS[name].call, CASE.adjacency
     with use_backend(backend):
         with pytest.raises(NotImplementedError, match="takes no part in vmap"):
-            torch.vmap(lambda first: call(CASE.adjacency, first, *inputs[1:]))(torch.stack([inputs[0]] * 2))
+            torch.vmap(lambda first: call(adjacency, first, *inputs[1:]))(torch.stack([inputs[0]] * 2))
         with pytest.raises(NotImplementedError, match="takes no part in vmap"):
-            torch.func.grad(lambda first: call(CASE.adjacency, first, *inputs[1:]).sum())(inputs[0])
+            torch.func.grad(lambda first: call(adjacency, first, *inputs[1:]).sum())(inputs[0])
         with forward_ad.dual_level():
             dual = forward_ad.make_dual(inputs[0], torch.ones_like(inputs[0]))
             with pytest.raises(NotImplementedError, match="takes no part in vmap"):
-                call(CASE.adjacency, dual, *inputs[1:])
-            assert call(CASE.adjacency, *inputs).isfinite().all()  # a tensor without a tangent is welcome
+                call(adjacency, dual, *inputs[1:])
+            assert call(adjacency, *inputs).isfinite().all()  # a tensor without a tangent is welcome
 
 
 def test_a_gradient_of_a_gradient_that_is_not_asked_costs_no_error():
