@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,10 +206,18 @@ def read_rules(
     columns = _parse(rules, table.names, unseen).columns
     _undescribed(table).require(columns, table.source)
     detected = Schema.detect(table, columns)
+    calculated = _calculated(_parse(rules, table.names, unseen))
+    detected = Schema(tuple(_number_if_empty(column) if column.name in calculated else column for column in detected))
     described = {column.name: column for column in (*_undescribed(table), *detected)}
     schema = Schema(tuple(described[name] for name in table.names))
-    _refuse_stray_texts(_parse(rules, table.names, unseen), schema, table)
+    _refuse_stray_texts(calculated, schema, table)
     return _parse(rules, schema, unseen), schema
+
+
+def _number_if_empty(column: ColumnSchema) -> ColumnSchema:
+    """A column without a single text is what the rules take it for."""
+    empty = column.kind == "categorical" and not column.categories
+    return ColumnSchema(column.name, "integer", nullable=True, fill="0") if empty else column
 
 
 def _undescribed(table: Table) -> Schema:
@@ -225,15 +233,19 @@ def _parse(rules: Any, columns: Schema | Sequence[str], unseen: Unseen) -> RuleS
     return parse_rules("\n".join(rules), columns, unseen=unseen)
 
 
-def _refuse_stray_texts(rules: RuleSet, schema: Schema, table: Table) -> None:
-    """Name the cell that keeps a column of numbers from being one, where rules calculate with it."""
-    calculated = {
+def _calculated(rules: RuleSet) -> set[str]:
+    """The columns that rules calculate with."""
+    return {
         column
         for rule in rules
         for atom in atoms(rule.expression)
         if isinstance(atom, Comparison | NonlinearComparison)
         for column in columns_of(atom)
     }
+
+
+def _refuse_stray_texts(calculated: Collection[str], schema: Schema, table: Table) -> None:
+    """Name the cell that keeps a column of numbers from being one, where rules calculate with it."""
     wanted = sorted(column for column in calculated if schema[column].kind in ("categorical", "text"))
     for chunk in table.chunks() if wanted else ():
         for column in wanted:

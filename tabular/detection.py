@@ -86,7 +86,7 @@ class _Numbers:
         self.greatest = greatest if self.greatest is None else max(self.greatest, greatest)
         room = SAMPLE - len(self.sample)
         if room > 0:
-            self.sample = np.append(self.sample, (numbers[:room] / cells.scale).astype(np.float64))
+            self.sample = np.append(self.sample, _floats(numbers[:room], cells.scale))
 
     def decimals(self) -> int:
         """How many decimals the values need: trailing zeros do not count."""
@@ -102,11 +102,18 @@ class _Numbers:
         with np.errstate(over="ignore"):
             deviation = float(values.std()) if len(values) else 0.0
         width = next((width for width in (high - low, deviation) if 0 < width < math.inf), 0.0)
-        return Fraction(round(width * scale), scale) or Fraction(1, scale)
+        return Fraction(round(Fraction(width) * scale), scale) or Fraction(1, scale)
 
     def median(self, scale: int) -> int:
         """The middle value in lattice units."""
         return round(Fraction(float(np.median(self.sample))) * scale) if len(self.sample) else 0
+
+
+def _floats(numbers: NDArray[Any], scale: int) -> NDArray[np.float64]:
+    """Values as floats, without those that no float can be."""
+    if numbers.dtype == object:
+        numbers = numbers[np.abs(numbers) < scale << 1000]
+    return np.asarray(numbers / scale, np.float64)
 
 
 class _Column:

@@ -17,7 +17,7 @@ from .io import Chunk
 from .lattice import SAFE, largest
 from .schema import ColumnSchema
 
-__all__ = ["DAYS", "Draft", "clip_range", "patterns", "round_to_scale"]
+__all__ = ["DAYS", "FLOAT_LIMIT", "Draft", "clip_range", "patterns", "round_to_scale"]
 
 Integers = NDArray[Any]
 

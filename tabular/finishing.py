@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .checking import read_rules
-from .draft import FLOAT_LIMIT, clip_range
+from .draft import DAYS, FLOAT_LIMIT, clip_range
 from .io import open_table
 from .lattice import SAFE, format_dates
 from .repair_report import RepairReport
@@ -79,6 +79,7 @@ def _snapped(series: pd.Series, column: ColumnSchema) -> pd.Series:
         return series
     values = series.to_numpy(np.float64, na_value=np.nan)
     missing, limit = np.isnan(values), FLOAT_LIMIT if column.kind == "decimal" else SAFE
+    limit = -DAYS[0] * column.scale if column.kind == "datetime" else limit
     low, high = clip_range(column, limit)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.where(missing, 0.0, np.rint(values * column.scale))
