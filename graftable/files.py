@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             ``OSError`` of the block that names another file passes as it is.
 
     Example:
+        >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> with atomic_path(Path(folder) / "a.txt") as part:
         ...     _ = part.write_text("whole")
@@ -35,31 +36,31 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         'whole'
     """
     target = Path(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART_SUFFIX, dir=target.parent)
-        os.close(handle)
-        # mkstemp makes private files; what users share gets the permissions an ordinary open() would give
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror}); choose a folder that you may write to."
-        ) from error
-    part = Path(name)
-    try:
+    part = target.parent / f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}"
+    try:  # from before the file exists, so that an interrupt at any moment removes it
+        _create(part, target)
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, target)
         fsync_folder(target.parent)
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(part), part):
             reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
             raise DataError(f"{target}: cannot be written ({reason}); make room, or choose another place.") from error
         raise
+
+
+def _create(part: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.touch(exist_ok=False)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror}); choose a folder that you may write to."
+        ) from error
 
 
 def fsync_folder(folder: Path) -> None:

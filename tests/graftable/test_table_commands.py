@@ -75,11 +75,10 @@ def test_rows_without_a_solution_exit_with_3_and_are_listed(folder, capsys):
     assert code == 3
     assert Path("o.csv").read_text() == TABLE
     assert "o.csv.quarantine.csv" in out
-    assert (
-        "line 3,no row with the same `low`, `high` obeys the rules,5,b,3"
-        in "".join(sorted(Path("o.csv.quarantine.csv").read_text()))
-        or "line 3" in Path("o.csv.quarantine.csv").read_text()
-    )
+    assert Path("o.csv.quarantine.csv").read_text().splitlines() == [
+        "row,place,reason,high,kind,low",
+        '1,line 3,"no row with the same `low`, `high` obeys the rules",3,b,5',
+    ]
     code, out, _ = run(capsys, *arguments, "--json")
     assert (code, json.loads(out)["quarantined_rows"]) == (3, 1)
 
@@ -111,7 +110,7 @@ def test_a_schema_file_says_what_the_columns_are(folder, capsys):
     Schema.detect("t.csv").save("s.json")
     Path("t.csv").write_text("low,high,kind\n1,2,a\n5.6,3.4,b\n7,1,c\n")
     assert run(capsys, "repair", "t.csv", "r.rules", "--out", "o.csv", "--schema", "s.json")[0] == 0
-    assert "." not in Path("o.csv").read_text().splitlines()[2]  # both are integers there
+    assert Path("o.csv").read_text().splitlines()[2] == "3,3.4,b"  # what moves is an integer, as the schema has it
     Path("sdv.json").write_text(Schema.load("s.json").to_sdv())
     assert run(capsys, "check", "o.csv", "r.rules", "--schema", "sdv.json")[0] == 0
 
