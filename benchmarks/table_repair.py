@@ -217,8 +217,8 @@ def main():
                     flush=True,
                 )
                 figures.append(one)
-            if options.rows == 100_000 and not options.only:
-                write_figures(f"table_repair_{part}", figures, show=False)
+                if options.rows == 100_000 and not options.only:  # after each, as all of them take long
+                    write_figures(f"table_repair_{part}", figures, show=False)
 
 
 if __name__ == "__main__":

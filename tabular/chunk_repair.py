@@ -274,17 +274,23 @@ class ChunkRepairer:
                 result.distances[column] = self._distances(draft, column, kept)
             elif column in draft.codes:
                 result.flipped[column] = len(kept)
-        result.quarantined = [self._quarantined(draft, row) for row in np.flatnonzero(~moved).tolist()]
+        result.quarantined = self._quarantined(draft)
 
     def _distances(self, draft: Draft, column: str, places: NDArray[np.intp]) -> NDArray[np.float64]:
         known = self.compiled.schema[column]
         moves = draft.numbers[column][places].astype(object) - draft.before[column][places].astype(object)
         return np.asarray(np.abs(moves.astype(np.float64)) / float(known.spread * known.scale))
 
-    def _quarantined(self, draft: Draft, row: int) -> Quarantined:
-        place = int(draft.rows[row])
-        cells = {column: draft.chunk.texts(column)[place].as_py() for column in self.columns}
-        return Quarantined(draft.chunk.first_row + place, draft.chunk.place(place), str(draft.reasons[row]), cells)
+    def _quarantined(self, draft: Draft) -> list[Quarantined]:
+        """The rows that were given up."""
+        refused = np.flatnonzero(~draft.open)
+        places = draft.rows[refused]
+        texts = [draft.chunk.texts(column).take(pa.array(places)).to_pylist() for column in self.columns]
+        first, place = draft.chunk.first_row, draft.chunk.place
+        return [
+            Quarantined(first + at, place(at), str(reason), dict(zip(self.columns, cells, strict=True)))
+            for at, reason, *cells in zip(places.tolist(), draft.reasons[refused], *texts, strict=True)
+        ]
 
 
 def _edge(formula: Any, scales: Mapping[str, int]) -> Expression:
