@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -13,6 +15,7 @@ from graftable.graphs.drawing import draw_gallery
 from graftable.models.lggm import LGGM
 from graftable.models.pretrained import load_pretrained
 from graftable.pipelines.readers import read_graphs
+from graftable.tabular import repair
 
 FOLDER = Path(__file__).parent / "pictures"
 SIZE = 80
@@ -102,7 +105,45 @@ def shrink(picture: Path) -> None:
         image.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
-PICTURES = {"domains": draw_domains, "prompts": draw_prompts, "beside_real": draw_beside_real, "kernels": draw_kernels}
+#: a choice of two convex parts: a corner below a line, or a strip above another
+RULES = """
+debt <= 0.5 * income or debt >= income + 20
+debt >= 0
+if debt >= income + 20 then income >= 15
+income <= 100
+"""
+
+
+def draw_repair() -> None:
+    """A table of two columns before and after its repair, with the region where the rules hold."""
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"income": rng.normal(50, 25, 350).round(1), "debt": rng.normal(42, 32, 350).round(1)})
+    repaired, _ = repair(table, RULES)
+    moved = (repaired != table).any(axis=1).to_numpy()
+    x, y = np.meshgrid(np.linspace(-25, 125, 601), np.linspace(-50, 150, 601))
+    holds = ((y <= 0.5 * x) | ((y >= x + 20) & (x >= 15))) & (y >= 0) & (x <= 100)
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    titles = (f"before: {moved.sum()} of {len(table)} rows break a rule", "after: none does, and the others stay")
+    for axes, data, title in zip(figure.subplots(1, 2, sharey=True), (table, repaired), titles, strict=True):
+        axes.contourf(x, y, holds, levels=[0.5, 1.5], colors=["#dcecdc"])
+        axes.plot(*data[~moved].to_numpy().T, ".", c="#3b6ea5", ms=5, label="rows that obeyed")
+        axes.plot(*data[moved].to_numpy().T, ".", c="#d1495b", ms=5, label="rows that did not")
+        axes.set(title=title, xlabel="income", xlim=(-25, 125), ylim=(-50, 150))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("debt")
+    figure.axes[0].legend(frameon=False, loc="lower right", fontsize=8)
+    for (x0, y0), (x1, y1) in zip(table[moved].to_numpy(), repaired[moved].to_numpy(), strict=True):
+        figure.axes[1].plot((x0, x1), (y0, y1), c="#d1495b", lw=0.4, alpha=0.6)
+    figure.savefig(FOLDER / "repair.png", dpi=110)
+
+
+PICTURES = {
+    "domains": draw_domains,
+    "prompts": draw_prompts,
+    "beside_real": draw_beside_real,
+    "kernels": draw_kernels,
+    "repair": draw_repair,
+}
 
 
 if __name__ == "__main__":
