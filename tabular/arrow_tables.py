@@ -19,6 +19,7 @@ from .lattice import parse_dates, parse_number
 __all__ = ["ArrowChunk", "FrameTable", "ParquetTable", "typed_cells"]
 
 CHUNK_ROWS = 1 << 16
+BUFFER_BYTES = 1 << 18  # of each column; without it, a reader holds the whole of every column of a row group
 
 
 def texts_of(column: pa.Array, nulls: Sequence[str]) -> pa.Array:
@@ -171,7 +172,7 @@ class ParquetTable:
     def chunks(self) -> Iterator[ArrowChunk]:
         """All rows in their order; no chunk spans two row groups, so that these are kept up to `CHUNK_ROWS`."""
         row = 0
-        with pq.ParquetFile(self.path) as file:
+        with pq.ParquetFile(self.path, buffer_size=BUFFER_BYTES) as file:
             for group in range(file.num_row_groups):
                 for batch in file.iter_batches(CHUNK_ROWS, row_groups=[group]):
                     yield ArrowChunk(batch, row, self.nulls)

@@ -265,6 +265,8 @@ def test_a_value_finer_than_the_lattice_stays_while_it_obeys(tmp_path):
     [
         ("a,b\n5,3\n", ["a <= b"], {"a,b\n3,3\n", "a,b\n5,5\n"}),
         ("a,b\n,3\n,4\n", ["a <= b", "b <= 3"], {"a,b\n,3\n,3\n"}),
+        ("a,b\n1000,1000\n2,1\n", ["a > b"], {"a,b\n1001,1000\n2,1\n", "a,b\n1000,999\n2,1\n"}),
+        ("a,b\n1000000.3,1\n0.1,1\n", ["a >= 0", "b == 1"], {"a,b\n1000000.3,1\n0.1,1\n"}),
         ("a,b\n7,3\n7,4\n", ["b >= 4"], {"a,b\n7,4\n7,4\n"}),
         (
             "class,in,Is\n1,2,x\n3,2,x\n",
@@ -277,7 +279,19 @@ def test_a_value_finer_than_the_lattice_stays_while_it_obeys(tmp_path):
         ("a,b\n1,\n2,x\n", ["if a == 1 then b is not null"], {"a,b\n1,x\n2,x\n", "a,b\n2,\n2,x\n", "a,b\n0,\n2,x\n"}),
         ("a,b\n1,y\n2,\n", ["if a == 1 then b is null"], {"a,b\n1,\n2,\n", "a,b\n2,y\n2,\n", "a,b\n0,y\n2,\n"}),
     ],
-    ids=["one row", "null column", "constant column", "keywords", "dates", "booleans", "decimals", "fill", "empty"],
+    ids=[
+        "one row",
+        "null column",
+        "strict",
+        "binary noise",
+        "constant column",
+        "keywords",
+        "dates",
+        "booleans",
+        "decimals",
+        "fill",
+        "empty",
+    ],
 )
 def test_small_tables(content, rules, expected, tmp_path):
     out, report = repaired(tmp_path, content, rules)
