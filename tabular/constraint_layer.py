@@ -7,29 +7,36 @@ Within a convex cell a row is corrected by one walk, column after column,
 
 with the bounds of the compiled program. Columns that do not depend on each other are corrected together: the batch lies
 column by column, so that a level is a sparse product over columns, a segment maximum over the rows that bound one
-column, and a clamp. Where rules offer a choice, each row takes the cell to which it is nearest.
+column, and a clamp. Where rules offer a choice, each row takes the cell to which it is nearest. What backpropagation
+needs is computed again from the input, a piece of the batch at a time.
 
 The layer works in floating point and serves training; the guarantee is the finisher's, in integers, on what is written.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from graftable.errors import ConfigError, ShapeError
 
 from .compiler import Compiled, ContradictionError
 from .expressions import RuleSet
-from .layer_walks import Categories, Choice, Lowering
+from .layer_lowering import Lowering
+from .layer_walks import Categories, Plan
+from .program import Component
 from .schema import Schema
 
 __all__ = ["ConstraintLayer"]
 
-CHUNK = 8_192  # rows at a time, so that the columns of a walk stay in cache
+CHUNK = 4_096  # rows at a time on a CPU, so that the columns of a walk stay in cache
+HALVES = (torch.float16, torch.bfloat16)
 
 
 class ConstraintLayer(nn.Module):
@@ -40,6 +47,11 @@ class ConstraintLayer(nn.Module):
         schema: Kinds, scales and spreads of the columns.
         columns: The names of the columns of ``x``, in order. Columns of the rules that hold numbers must be among them.
         leak: The share of a clamped entry's gradient that reaches the entry itself, which a plain clamp cuts off.
+
+    Note:
+        The layer has no parameters and no buffers, so that it adds nothing to the ``state_dict`` of a model and follows
+        its input to any device. Copies and pickles of the module hold the rules, the schema and the compiled programs;
+        the tensors are made again.
 
     Example:
         >>> from graftable.tabular.schema import Schema
@@ -61,8 +73,10 @@ class ConstraintLayer(nn.Module):
         missing = sorted(set(program.columns) - set(columns))
         if missing:
             raise ConfigError(f"columns lacks {', '.join(missing)}, of which the rules speak; name every column of x.")
-        self.touched = tuple(column for column in self.columns if column in set(program.columns))
-        self._ready: dict[tuple[frozenset[str], torch.device, torch.dtype], list[Choice]] = {}
+        for component in program.components:
+            if not component.complete:
+                warnings.warn(_over_the_cap(component), stacklevel=2)
+        self._plans: dict[tuple[frozenset[str], torch.device, torch.dtype], Plan | None] = {}
 
     def forward(
         self, x: Float[Tensor, "rows columns"], categories: Categories | None = None
@@ -76,100 +90,144 @@ class ConstraintLayer(nn.Module):
                 normalised anew.
 
         Returns:
-            The corrected numbers; with ``categories``, a pair of these and the corrected categories.
+            The corrected numbers; with ``categories``, a pair of these and the corrected categories. Rows whose nulls
+            no rule allows come back as they were.
 
         Raises:
-            ShapeError: If ``x`` has another number of columns than were named.
+            ShapeError: If ``x`` has another number of columns than were named, or is not floating point.
             ConfigError: If the rules speak of categories and none were given.
         """
-        if x.dim() != 2 or x.shape[1] != len(self.columns):
+        if x.dim() != 2 or x.shape[1] != len(self.columns) or not x.is_floating_point():
             raise ShapeError(
-                f"x has shape {tuple(x.shape)}; expected (rows, {len(self.columns)}), one column each name."
+                f"x has shape {tuple(x.shape)} and type {x.dtype}; "
+                f"expected (rows, {len(self.columns)}), one column each name, in floating point."
             )
         given = dict(categories or {})
         lacking = sorted(set(self.compiled.program().categorical) - set(given))
         if lacking:
             raise ConfigError(f"categories lacks {', '.join(lacking)}, of which the rules speak; give codes for them.")
-        places = torch.tensor([self.columns.index(name) for name in self.touched], device=x.device)
-        touched, given = self._by_nulls(x.t().index_select(0, places), given)
-        numbers = x.index_copy(1, places, touched.t())
+        numbers, given = self._by_nulls(x.float() if x.dtype in HALVES else x, given)
+        numbers = numbers.to(x.dtype)
         return numbers if categories is None else (numbers, given)
 
-    def _by_nulls(self, columns: Tensor, categories: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _by_nulls(self, x: Tensor, categories: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Rows with the same nulls have one program."""
-        if not bool(columns.sum().isnan()):  # one pass, where isnan().any() would be two; inf - inf comes here too
-            return self._corrected(columns, categories, frozenset())
-        patterns, which = columns.isnan().t().unique(dim=0, return_inverse=True)
-        for index, pattern in enumerate(patterns.tolist()):
-            rows = (which == index).nonzero().squeeze(1)
-            nulls = frozenset(name for name, missing in zip(self.touched, pattern, strict=True) if missing)
+        program = self.compiled.program()
+        if not x.numel():
+            return x.clone(), categories
+        points = x.new_tensor([program.scales.get(name, 1) for name in self.columns])
+        limit = torch.finfo(x.dtype).max ** 0.5 / points  # sums of infinities would be nan
+        least, most = x.detach().aminmax()
+        if bool(torch.maximum(-least, most) < limit.min()):  # no nan either
+            return self._corrected(x, categories, frozenset())
+        touched = torch.tensor([self.columns.index(name) for name in program.columns], device=x.device)
+        limit = torch.full_like(limit, float("inf")).index_copy_(0, touched, limit.index_select(0, touched))
+        x = x.clamp(-limit, limit)
+        missing = x.detach().index_select(1, touched).isnan()
+        if not bool(missing.any()):
+            return self._corrected(x, categories, frozenset())
+        for rows in _alike(missing):
+            nulls = frozenset(
+                name for name, null in zip(program.columns, missing[rows[0]].tolist(), strict=True) if null
+            )
             here = {name: values.index_select(0, rows) for name, values in categories.items()}
-            part, here = self._corrected(columns.index_select(1, rows), here, nulls)
-            columns = columns.index_copy(1, rows, part)
+            part, here = self._corrected(x.index_select(0, rows), here, nulls)
+            x = x.index_copy(0, rows, part)
             categories = {name: values.index_copy(0, rows, here[name]) for name, values in categories.items()}
-        return columns, categories
+        return x, categories
 
     def _corrected(
-        self, columns: Tensor, categories: dict[str, Tensor], nulls: frozenset[str]
+        self, x: Tensor, categories: dict[str, Tensor], nulls: frozenset[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """``(touched, rows)`` and categories after every component."""
-        limit = torch.finfo(columns.dtype).max ** 0.5  # sums of infinities would be nan
-        clamp = Tensor.clamp if columns.requires_grad else Tensor.clamp_
-        columns = clamp(columns, -limit, limit)
-        for component in self._components(nulls, columns):
-            if len(component.walks) > 1:
-                columns, categories = self._into_cells(component, columns, categories)
-                continue
-            walk = component.walks[0]
-            if columns.requires_grad:
-                columns = self._leaky(columns, walk.correct(columns))
-            else:
-                for part in columns.split(CHUNK, 1):  # views: what a walk reads and writes stays in cache
-                    walk.correct(part)
-            categories = {name: walk.masked(name, values) for name, values in categories.items()}
-        return columns, categories
+        """Numbers and categories of rows with the same nulls."""
+        plan = self._plan(nulls, x)
+        if plan is None:
+            return x, categories
+        cells: list[Tensor | None] = []
+        numbers: Tensor = _Correction.apply(x, plan, self.leak, categories, cells)  # type: ignore[no-untyped-call]
+        for part, cell in zip(plan.parts, cells, strict=True):
+            masked = {name: part.masked(name, categories[name], cell) for name in part.allowed}
+            categories = {**categories, **masked}
+        return numbers, categories
 
-    def _into_cells(
-        self, component: Choice, columns: Tensor, categories: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each row outside moved into the cell nearest to it; the gradient passes through that cell alone."""
-        with torch.no_grad():
-            split = {name: values.split(CHUNK) for name, values in categories.items()}
-            choice = torch.cat(
-                [
-                    component.nearest(part, {name: values[index] for name, values in split.items()})
-                    for index, part in enumerate(columns.split(CHUNK, 1))
-                ]
-            )
-            outside = (choice >= 0).nonzero().squeeze(1)
-            order = outside[choice[outside].argsort(stable=True)]
-            used, counts = choice[order].unique_consecutive(return_counts=True)
-        if not order.numel():
-            return columns, categories
-        walks, sizes = [component.walks[index] for index in used.tolist()], counts.tolist()
-        parts = [part.contiguous() for part in columns.index_select(1, order).split(sizes, 1)]
-        moved = [self._leaky(part, walk.correct(part)) for walk, part in zip(walks, parts, strict=True)]
-        columns = columns.index_copy(1, order, torch.cat(moved, 1))
-        for walk, rows in zip(walks, order.split(sizes), strict=True):
-            for name in walk.allowed:
-                masked = walk.masked(name, categories[name].index_select(0, rows))
-                categories = {**categories, name: categories[name].index_copy(0, rows, masked)}
-        return columns, categories
-
-    def _leaky(self, before: Tensor, after: Tensor) -> Tensor:
-        if not self.leak or not before.requires_grad:
-            return after
-        return after + self.leak * (before - before.detach()) * (after != before)
-
-    def _components(self, nulls: frozenset[str], like: Tensor) -> list[Choice]:
-        """The components for rows with these nulls; none if no such row can obey."""
+    def _plan(self, nulls: frozenset[str], like: Tensor) -> Plan | None:
+        """The plan for rows with these nulls; none if no such row can obey."""
         key = (nulls, like.device, like.dtype)
-        if key not in self._ready:
+        if key not in self._plans:
             try:
                 program = self.compiled.program(nulls)
             except ContradictionError:
-                self._ready[key] = []
-                return []
-            lowering = Lowering(program, self.touched, like.detach().new_empty(0))
-            self._ready[key] = [lowering.choice(part) for part in program.components]
-        return self._ready[key]
+                self._plans[key] = None
+            else:
+                self._plans[key] = Lowering(program, self.columns, like.detach().new_empty(0)).plan()
+        return self._plans[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}
+
+
+def _over_the_cap(component: Component) -> str:
+    done = "rows that obey may move too" if component.cells else "rows that break them stay as they are"
+    return f"the rules {', '.join(component.rules)} offer more choices than the layer weighs: {done}."
+
+
+def _alike(missing: Tensor) -> tuple[Tensor, ...]:
+    """Groups of equal rows."""
+    code = missing.new_zeros(len(missing), dtype=torch.int64)
+    for column in missing.any(0).nonzero().squeeze(1).tolist():
+        code = (2 * code + missing[:, column]).unique(return_inverse=True)[1]
+    order = code.argsort(stable=True)
+    groups: tuple[Tensor, ...] = order.split(code.bincount().tolist())
+    return groups
+
+
+class _Correction(torch.autograd.Function):
+    """The walk of a plan, with a gradient that walks again; fills in the cells that were chosen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: Plan, leak: float, categories: Categories, cells: list[Any]) -> Tensor:
+        out = x.clone()
+        size = _piece(x)
+        places = plan.places[plan.moved]
+        scaled = int((plan.moved < len(plan.points)).sum())
+        split = {name: values.split(size) for name, values in categories.items()}
+        chosen = []
+        for index, (rows, written) in enumerate(zip(x.split(size), out.split(size), strict=True)):
+            columns = plan.lattice(rows)
+            before = columns.index_select(0, plan.moved[:scaled])
+            chosen.append(plan.cells(columns, {name: values[index] for name, values in split.items()}))
+            columns = plan.correct(columns, chosen[-1])
+            after = columns.index_select(0, plan.moved)
+            new = plan.units(columns).index_select(0, plan.moved)
+            if scaled:  # there and back again is not exact
+                old = rows.index_select(1, places[:scaled]).t()
+                new[:scaled] = torch.where(after[:scaled] == before, old, new[:scaled])
+            written.index_copy_(1, places, new.t())
+        cells += [None if found[0] is None else torch.cat(found) for found in zip(*chosen, strict=True)]
+        ctx.plan, ctx.leak, ctx.chosen = plan, leak, chosen
+        ctx.save_for_backward(x)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (x,) = ctx.saved_tensors
+        plan, out, size = ctx.plan, grad.clone(), _piece(x)
+        points = x.new_ones(len(plan.places), 1)
+        points[: len(plan.points)] = plan.points
+        pieces = zip(x.split(size), grad.split(size), out.split(size), ctx.chosen, strict=True)
+        for rows, given, written, cells in pieces:
+            columns = plan.lattice(rows).requires_grad_()
+            with torch.enable_grad():
+                corrected = plan.correct(columns, cells)
+            given = given.index_select(1, plan.places).t() / points
+            (back,) = torch.autograd.grad(corrected, columns, given)
+            if ctx.leak:
+                back = back + ctx.leak * given * (corrected != columns)
+            written.index_copy_(1, plan.places, (back * points).t())
+        return out, None, None, None, None
+
+
+def _piece(x: Tensor) -> int:
+    """How many rows to take at a time."""
+    return CHUNK if x.device.type == "cpu" else len(x)
