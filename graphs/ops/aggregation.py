@@ -71,12 +71,18 @@ def spmm(
         raise ConfigError(
             f"edge_weight was given with reduce={reduce!r}, which has none; weights go with sum and mean."
         )
-    place = AGGREGATES.index(reduce)
+    place, kinds = AGGREGATES.index(reduce), _kinds(x, reduce)
     if x.dim() == 2:
-        result: Tensor = operators.multi_aggregate(adjacency, x, reduce, EPS)[place]
+        result: Tensor = operators.multi_aggregate(adjacency, x, kinds, EPS)[place]
         return result
-    flat: Tensor = operators.multi_aggregate(adjacency, x.flatten(1), reduce, EPS)[place]
+    flat: Tensor = operators.multi_aggregate(adjacency, x.flatten(1), kinds, EPS)[place]
     return flat.view(adjacency.num_dst, *x.shape[1:])
+
+
+def _kinds(x: Tensor, kinds: str) -> str:
+    """What the operator is asked for: without a gradient to come, values alone and not the slots they came from."""
+    learns = torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled())
+    return kinds if learns else f"{kinds},values"
 
 
 def _weighted(adjacency: Adjacency, x: Tensor, edge_weight: Tensor | None, mean: bool) -> Tensor:
@@ -139,7 +145,7 @@ def multi_aggregate(
     if kinds == "mean":  # the weighted sum differentiates to any order
         found["mean"] = operators.spmm(adjacency, x, None, False, True)
     elif kinds:
-        found |= zip(AGGREGATES, operators.multi_aggregate(adjacency, x, kinds, eps)[:4], strict=True)
+        found |= zip(AGGREGATES, operators.multi_aggregate(adjacency, x, _kinds(x, kinds), eps)[:4], strict=True)
     return tuple(found[name].view(adjacency.num_dst, *shape) for name in reduces)
 
 

@@ -50,6 +50,7 @@ SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "softmax": "ppnnppi",
     "softmax_backward": "pppnnpi",
 }
+SMALL = 2**16  # numbers read along edges, up to which a second thread takes longer to wake than the work does
 C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
 
 _kernels: dict[tuple[torch.dtype, torch.dtype], SimpleNamespace | None] = {}
@@ -89,6 +90,10 @@ def _for(adjacency: Adjacency, x: Tensor) -> SimpleNamespace:
     return kernels
 
 
+def _threads(adjacency: Adjacency, width: int) -> int:
+    return 1 if adjacency.num_edges * width <= SMALL else torch.get_num_threads()
+
+
 def _at(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
@@ -125,7 +130,7 @@ def _sum(
     y = torch.empty((n, *x.shape[1:]), dtype=x.dtype)
     _for(adjacency, x).sum(
         ptr.data_ptr(), far.data_ptr(), _at(slot), _at(edge_type), x.data_ptr(), _at(weight),
-        n, far.shape[0], x.stride(0), *shape, kind, mean, y.data_ptr(), torch.get_num_threads(),
+        n, far.shape[0], x.stride(0), *shape, kind, mean, y.data_ptr(), _threads(adjacency, x.shape[1:].numel()),
     )  # fmt: skip
     return y
 
@@ -172,7 +177,7 @@ def typed_outer(adjacency: Adjacency, a: Tensor, b: Tensor, edge_type: Tensor, n
     out = torch.empty((num_types, a.shape[1]), dtype=a.dtype)
     _for(adjacency, a).typed(
         adjacency.row.data_ptr(), adjacency.col.data_ptr(), edge_type.data_ptr(), a.data_ptr(), b.data_ptr(),
-        adjacency.num_edges, num_types, a.shape[1], out.data_ptr(), torch.get_num_threads(),
+        adjacency.num_edges, num_types, a.shape[1], out.data_ptr(), _threads(adjacency, a.shape[1]),
     )  # fmt: skip
     return out
 
@@ -184,7 +189,7 @@ def sddmm(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
     out = torch.empty((adjacency.num_edges, *a.shape[1:-1]), dtype=a.dtype)
     _for(adjacency, a).sddmm(
         adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), a.data_ptr(), b.data_ptr(),
-        adjacency.num_dst, adjacency.num_edges, heads, width, out.data_ptr(), torch.get_num_threads(),
+        adjacency.num_dst, adjacency.num_edges, heads, width, out.data_ptr(), _threads(adjacency, heads * width),
     )  # fmt: skip
     return out
 
@@ -199,19 +204,19 @@ def multi_aggregate(
     """
     asked, x, shape = kinds.split(","), _rows(x), (adjacency.num_dst, x.shape[1])
     wants_std, wants_max, wants_min = "std" in asked, "max" in asked, "min" in asked
-    index = adjacency.rowptr.dtype
+    index, traced = adjacency.rowptr.dtype, "values" not in asked
 
     def out(wanted: bool, dtype: torch.dtype) -> Tensor:
         return torch.empty(shape if wanted else 0, dtype=dtype)
 
     mean, std = out(wants_std or "mean" in asked, x.dtype), out(wants_std, x.dtype)
-    largest, argmax = out(wants_max, x.dtype), out(wants_max, index)
-    smallest, argmin = out(wants_min, x.dtype), out(wants_min, index)
+    largest, argmax = out(wants_max, x.dtype), out(wants_max and traced, index)
+    smallest, argmin = out(wants_min, x.dtype), out(wants_min and traced, index)
     center = x.mean(0) if wants_std else x.new_empty(0)
     _for(adjacency, x).aggregate(
         adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), x.data_ptr(),
         adjacency.num_dst, adjacency.num_edges, x.stride(0), x.shape[1], eps, mean.data_ptr(), largest.data_ptr(),
-        smallest.data_ptr(), std.data_ptr(), argmax.data_ptr(), argmin.data_ptr(), torch.get_num_threads(),
+        smallest.data_ptr(), std.data_ptr(), argmax.data_ptr(), argmin.data_ptr(), _threads(adjacency, x.shape[1]),
     )  # fmt: skip
     return mean, largest, smallest, std, argmax, argmin, center
 
@@ -243,7 +248,7 @@ def multi_aggregate_backward(
         add = g_std is not None or g_mean is not None
         _for(adjacency, g).winners(
             adjacency.col.data_ptr(), argmax.data_ptr(), _at(g_max), argmin.data_ptr(), _at(g_min),
-            adjacency.num_dst, adjacency.num_src, g.shape[1], gx.data_ptr(), add, torch.get_num_threads(),
+            adjacency.num_dst, adjacency.num_src, g.shape[1], gx.data_ptr(), add, _threads(adjacency, g.shape[1]),
         )  # fmt: skip
     return gx
 
@@ -258,7 +263,7 @@ def _spread(
     center: Tensor,
     eps: float,
 ) -> Tensor:
-    n, features, threads = adjacency.num_dst, x.shape[1], torch.get_num_threads()
+    n, features, threads = adjacency.num_dst, x.shape[1], _threads(adjacency, x.shape[1])
     kernels = _for(adjacency, g_std)
     pairs, gx = torch.empty((n, 2, features), dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
     kernels.slopes(
@@ -278,7 +283,8 @@ def gatv2_score(adjacency: Adjacency, q: Tensor, k: Tensor, att: Tensor, edge: T
     out = torch.empty((adjacency.num_edges, q.shape[1]), dtype=q.dtype)
     _for(adjacency, q).gatv2(
         adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), q.data_ptr(), k.data_ptr(), _at(edge), att.data_ptr(),
-        adjacency.num_dst, adjacency.num_edges, *q.shape[1:], slope, out.data_ptr(), torch.get_num_threads(),
+        adjacency.num_dst, adjacency.num_edges, *q.shape[1:], slope, out.data_ptr(),
+        _threads(adjacency, q.shape[1:].numel()),
     )  # fmt: skip
     return out
 
@@ -296,7 +302,8 @@ def gatv2_score_backward(
         once = (None, None) if transposed else (_at(gedge), gatt.data_ptr())
         _for(adjacency, q).gatv2_backward(
             ptr.data_ptr(), col.data_ptr(), _at(slot), g.data_ptr(), near.data_ptr(), far.data_ptr(), _at(edge),
-            att.data_ptr(), n, adjacency.num_edges, *q.shape[1:], slope, to.data_ptr(), *once, torch.get_num_threads(),
+            att.data_ptr(), n, adjacency.num_edges, *q.shape[1:], slope, to.data_ptr(), *once,
+            _threads(adjacency, q.shape[1:].numel()),
         )  # fmt: skip
     return gq, gk, gatt, gedge
 
@@ -313,7 +320,7 @@ def _softmax(adjacency: Adjacency, scores: Tensor, p: Tensor, lse: Tensor | None
     heads = scores.shape[1] if scores.dim() == 2 else 1
     _for(adjacency, scores).softmax(
         adjacency.rowptr.data_ptr(), scores.data_ptr(), adjacency.num_dst, heads, p.data_ptr(), _at(lse),
-        torch.get_num_threads(),
+        _threads(adjacency, heads),
     )  # fmt: skip
 
 
@@ -356,7 +363,7 @@ def graph_attention_backward(
     t = _dropped(sddmm(adjacency, g, v), dropout, seed)
     _for(adjacency, t).softmax_backward(
         adjacency.rowptr.data_ptr(), weights.data_ptr(), t.data_ptr(), adjacency.num_dst, t.shape[1], t.data_ptr(),
-        torch.get_num_threads(),
+        _threads(adjacency, t.shape[1]),
     )  # fmt: skip
     gq = spmm(adjacency, k, t, False, False).mul_(scale)
     gk = spmm(adjacency, q, t, True, False).mul_(scale)

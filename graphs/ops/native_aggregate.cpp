@@ -88,8 +88,10 @@ struct Aggregate {
           for (int l = 0; l < L; ++l) s[l] = n > 1 ? std::sqrt(s[l]) : 0;
           store(std + o, s, streaming);
         }
-        if constexpr (MAX) store(top + o, most[k], streaming), store_slots(at_top + o, most_at[k], first);
-        if constexpr (MIN) store(low + o, least[k], streaming), store_slots(at_low + o, least_at[k], first);
+        if constexpr (MAX) store(top + o, most[k], streaming);
+        if constexpr (MIN) store(low + o, least[k], streaming);
+        if (MAX && at_top) store_slots(at_top + o, most_at[k], first);  // absent where no gradient is to come
+        if (MIN && at_low) store_slots(at_low + o, least_at[k], first);
       }
     }
   }

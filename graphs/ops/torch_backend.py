@@ -56,9 +56,21 @@ def _compiled_first(module: Any, name: str) -> Callable[..., Any]:
     return kernel
 
 
+def _is_small(adjacency: Adjacency, x: Tensor) -> bool:
+    """Whether the work is less than torch takes to wake its other threads."""
+    return adjacency.num_edges * x.shape[1] <= native.SMALL
+
+
 def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: bool, mean: bool) -> Tensor:
     """Weighted sum of neighbours; the contract of every backend."""
-    if weight is not None and weight.dim() == 2 and _compiled_takes(adjacency, (x, weight)):
+    by_head = weight is not None and weight.dim() == 2
+    if x.dim() == 3 and not by_head:
+        flat = spmm(adjacency, x.flatten(1), weight, transposed, mean)
+        return flat.view(flat.shape[0], *x.shape[1:])
+    if (by_head or _is_small(adjacency, x)) and _compiled_takes(adjacency, (x, weight)):
+        if mean and not by_head:  # as torch's sums take it, so that a graph gives the same bits alone and in a batch
+            share = torch_sums.mean_share(adjacency, x.dtype, False)
+            return native.spmm(adjacency, x, share if weight is None else weight * share, transposed, False)
         return native.spmm(adjacency, x, weight, transposed, mean)
     return torch_sums.spmm(adjacency, x, weight, transposed, mean)
 
@@ -66,7 +78,7 @@ def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: boo
 def sddmm(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
     """Inner product along each edge; the contract of every backend."""
     beyond_cache = 3 * b.numel() * b.element_size() > torch_primitives.WIDE
-    if (a.dim() == 3 or beyond_cache) and _compiled_takes(adjacency, (a, b)):
+    if (a.dim() == 3 or beyond_cache or _is_small(adjacency, b)) and _compiled_takes(adjacency, (a, b)):
         return native.sddmm(adjacency, a, b)
     return torch_sums.sddmm(adjacency, a, b)
 

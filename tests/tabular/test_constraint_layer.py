@@ -296,11 +296,11 @@ def test_rows_whose_nulls_no_rule_allows_come_back_as_they_were():
 
 
 def test_more_choices_than_the_layer_weighs_are_announced():
-    schema = Columns(*(number(f"x{i}") for i in range(10)))
-    rules = [Or((at_least(**{f"x{i}": 1}), at_least(-3, **{f"x{i + 1}": 1}))) for i in range(9)]
+    schema = Columns(*(number(f"x{i}") for i in range(13)))  # with fewer, all choices fit
+    rules = [Or((at_least(**{f"x{i}": 1}), at_least(-3, **{f"x{i + 1}": 1}))) for i in range(12)]
     with pytest.warns(UserWarning, match="offer more choices than the layer weighs"):
         layer = layer_of(schema, *rules)
-    x = 10 * torch.randn(100, 10, dtype=torch.float64)
+    x = 10 * torch.randn(100, 13, dtype=torch.float64)
     y = layer(x)
     if layer.compiled.program().components[0].cells:
         assert worst(layer.compiled.program(), y, layer.columns).max() <= 1e-9
