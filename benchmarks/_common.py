@@ -41,9 +41,15 @@ def share_figure(name, share, **more):
     return figure(name, 100 * share.value, "%", low=100 * share.low, high=100 * share.high, **more)
 
 
-def write_figures(benchmark, figures, *, show=True):
-    """Print the figures unless they were shown otherwise, and replace ``results/<benchmark>.jsonl``."""
-    lines = [json.dumps(one) for one in figures]
+def write_figures(benchmark, figures, *, show=True, update=False):
+    """Print the figures unless they were shown otherwise, and replace ``results/<benchmark>.jsonl``.
+
+    With ``update``, replace those of the same name and keep the others, so that a part can be measured again.
+    """
+    lines = {one["name"]: json.dumps(one) for one in figures}
     if show:
-        print("\n".join(lines))
-    write_text(RESULTS / f"{benchmark}.jsonl", "\n".join(lines) + "\n")
+        print("\n".join(lines.values()))
+    path = RESULTS / f"{benchmark}.jsonl"
+    known = path.read_text().splitlines() if update and path.exists() else []
+    merged = {json.loads(line)["name"]: line for line in known} | lines
+    write_text(path, "\n".join(merged.values()) + "\n")

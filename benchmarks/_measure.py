@@ -24,6 +24,9 @@ KEPT = {
 #: or stays in the process (kept); or it stays, and there is no C++ compiler (uncompiled).
 MODES = {"default": {}, "kept": KEPT, "uncompiled": KEPT | {"GRAFTABLE_NATIVE": "0"}}
 BUSY_SHARE = 0.15
+SECONDS_A_BURST = (
+    0.002  # calls of microseconds are timed many at once: one alone pays for caches that the clock left cold
+)
 SECONDS_A_CALL = 0.1  # repeat short calls until about this long has been measured
 
 
@@ -99,13 +102,16 @@ def interleave(calls, *, quick=False, peaks=False):
     Returns:
         {name: {"ms": the least, "median": milliseconds, "peak": MB or None}}
     """
+    for call in calls.values():
+        call()
     times, rises = {name: [_seconds(call)] for name, call in calls.items()}, {}
     rounds = {name: _rounds(first, quick) for name, (first,) in times.items()}
+    bursts = {name: max(int(SECONDS_A_BURST / first), 1) for name, (first,) in times.items()}
     for turn in range(1, max(rounds.values())):
         for name, call in calls.items():
             if turn < rounds[name]:
                 with _rise(rises, name) if peaks and turn == 1 else contextlib.nullcontext():
-                    times[name].append(_seconds(call))
+                    times[name].append(_seconds(call, bursts[name]))
     return {
         name: {"ms": 1000 * min(taken), "median": 1000 * statistics.median(taken), "peak": rises.get(name)}
         for name, taken in times.items()
@@ -118,10 +124,12 @@ def _rounds(seconds, quick):
     return int(min(max(SECONDS_A_CALL / seconds, 6), 100))
 
 
-def _seconds(call):
+def _seconds(call, burst=1):
+    kept = None  # results are freed after the clock has stopped, or each would pay for the one before
     start = time.perf_counter()
-    kept = call()  # its results are freed after the clock has stopped, or each would pay for the one before
-    taken = time.perf_counter() - start
+    for _ in range(burst):
+        kept = call()
+    taken = (time.perf_counter() - start) / burst
     del kept
     return taken
 

@@ -220,10 +220,7 @@ def run():
         refuse_when_busy(arguments.force)
         rows = {mode: [row["row"] for row in found] for mode, found in in_each_mode(__file__, arguments.modes).items()}
         figures = report(rows)
-        if arguments == parser.parse_args(["--force"] * arguments.force):
-            write_figures("kernels", figures, show=False)
-        else:
-            print("a part of the benchmark: benchmarks/results/kernels.jsonl stays as it was")
+        write_figures("kernels", figures, show=False, update=True)
     return 0
 
 
