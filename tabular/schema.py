@@ -152,10 +152,6 @@ class Schema:
     def __iter__(self) -> Iterator[ColumnSchema]:
         return iter(self.columns)
 
-    def with_column(self, column: ColumnSchema) -> Schema:
-        """The schema with one column replaced by its new description."""
-        return Schema(tuple(column if column.name == old.name else old for old in self.columns))
-
     def require(self, names: Sequence[str], source: str) -> None:
         """Check that a table has these columns.
 
