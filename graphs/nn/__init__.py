@@ -1,6 +1,7 @@
 """Layers on one ``Adjacency`` per batch: equal to PyG's from the same weights, without a message per edge and width."""
 
 from .degree_scalers import DegreeScalers, degree_histogram
+from .encoder import GraphEncoder
 from .gat import GATConv
 from .gatv2 import GATv2Conv
 from .gcn import GCNConv
@@ -21,6 +22,7 @@ __all__ = [
     "GCNConv",
     "GINConv",
     "GINEConv",
+    "GraphEncoder",
     "GraphTransformerLayer",
     "MaxReadout",
     "MeanReadout",

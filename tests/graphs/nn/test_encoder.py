@@ -1,0 +1,120 @@
+"""One encoder, five kinds: what holds for each of them, whatever it computes."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from graftable.errors import ConfigError, DataError
+from graftable.graphs.nn import GraphEncoder, degree_histogram
+from graftable.graphs.nn.encoder import KINDS, READOUTS, Readout
+from graftable.graphs.ops import Adjacency
+
+WIDTH, FEATURES, EDGE_FEATURES = 8, 3, 2
+SEGMENTS = torch.tensor([0, 5, 9, 12])
+#: three graphs of 5, 4 and 3 nodes; nodes 4 and 11 have no edge
+EDGES = torch.tensor([[0, 1, 1, 2, 2, 3, 5, 6, 6, 7, 7, 8, 9, 10], [1, 0, 2, 1, 3, 2, 6, 5, 7, 6, 8, 7, 10, 9]])
+ADJACENCY = Adjacency.from_edge_index(EDGES, num_nodes=12)
+
+
+def encoder(kind, edge_features=None, readout="mean", **settings):
+    torch.manual_seed(0)
+    made = GraphEncoder(kind, FEATURES, WIDTH, 2, heads=2, readout=readout, edge_features=edge_features, **settings)
+    made.fit_degrees(degree_histogram([ADJACENCY]))
+    return made
+
+
+def features(rows=12, width=FEATURES, seed=1):
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(params=[None, EDGE_FEATURES], ids=["plain", "edge features"])
+def edge_features(request):
+    return request.param
+
+
+@pytest.mark.parametrize("readout", [*READOUTS, "mean+max"])
+def test_the_order_of_nodes_does_not_matter(kind, readout):
+    made = encoder(kind, readout=readout).eval()
+    order = torch.tensor([3, 0, 4, 2, 1, 8, 5, 7, 6, 11, 10, 9])  # within each graph
+    place = order.argsort()
+    shuffled = Adjacency.from_edge_index(place[EDGES], num_nodes=12)
+    assert_close(
+        made(features()[order], shuffled, SEGMENTS), made(features(), ADJACENCY, SEGMENTS), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_weights_of_one_change_nothing(kind, edge_features):
+    made = encoder(kind, edge_features).eval()
+    edges = None if edge_features is None else features(EDGES.shape[1], edge_features, 2)
+    given = (features(), ADJACENCY, SEGMENTS, edges)
+    ones = {"edge_weight": torch.ones(EDGES.shape[1]), "node_weight": torch.ones(12)}
+    assert_close(made(*given, **ones), made(*given), atol=1e-5, rtol=1e-5)
+
+
+def test_every_parameter_and_every_edge_weight_receives_a_gradient(kind, edge_features):
+    made = encoder(kind, edge_features, readout="attention+max")
+    edges = None if edge_features is None else features(EDGES.shape[1], edge_features, 2)
+    weight = torch.full((EDGES.shape[1],), 0.5, requires_grad=True)
+    made(features(), ADJACENCY, SEGMENTS, edges, edge_weight=weight).square().sum().backward()
+    assert weight.grad is not None
+    assert bool(weight.grad.any())
+    still = {name for name, parameter in made.named_parameters() if not bool(parameter.grad.any())}
+    # a shift before a batch norm, and of scores before a softmax, is taken out again
+    assert not {name for name in still if not name.endswith("bias")}
+
+
+def test_an_edge_of_weight_zero_is_no_edge():
+    made = encoder("gin").eval()
+    weight = ADJACENCY.to_slots((torch.arange(EDGES.shape[1]) >= 2).float())
+    fewer = Adjacency.from_edge_index(EDGES[:, 2:], num_nodes=12)
+    assert_close(made(features(), ADJACENCY, SEGMENTS, edge_weight=weight), made(features(), fewer, SEGMENTS))
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_a_node_of_weight_zero_is_not_read(readout):
+    torch.manual_seed(0)
+    read = Readout(readout, FEATURES)
+    weight = torch.ones(12)
+    weight[[0, 6]] = 0
+    left = torch.tensor([0, 4, 7, 10])
+    got, want = read(features(), SEGMENTS, weight), read(features()[weight > 0], left)
+    if readout == "attention":  # its softmax is over all nodes: what is left sums to less than 1
+        got, want = (torch.nn.functional.normalize(part) for part in (got, want))
+    assert_close(got, want, atol=1e-5, rtol=1e-5)
+    assert_close(read(features(), SEGMENTS, torch.zeros(12)), torch.zeros(3, FEATURES))
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
+def test_a_single_node_without_edges_has_a_finite_embedding(kind, mode):
+    made = encoder(kind, dropout=0.5).train(mode)
+    lonely = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), num_nodes=1)
+    made.fit_degrees(degree_histogram([lonely]))
+    out = made(features(1), lonely, torch.tensor([0, 1]))
+    assert out.shape == (1, WIDTH)
+    assert bool(out.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kind": "mlp"}, "encoder is 'mlp'; expected one of gin, gcn, gat, pna, transformer"),
+        ({"readout": "median"}, "readout is 'median'"),
+        ({"width": 0}, "width is 0"),
+        ({"layers": 0}, "layers is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"kind": "gat", "width": 9}, "do not divide"),
+    ],
+)
+def test_a_bad_setting_is_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        GraphEncoder(**({"kind": "gin", "in_features": 3} | settings))
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(DataError, match=r"shape \(12, 5\); the encoder was made for \(nodes, 3\)"):
+        encoder("gin")(features(12, 5), ADJACENCY, SEGMENTS)
