@@ -20,15 +20,13 @@ from graftable.errors import DataError
 
 from .arrow_tables import typed_cells
 from .compiler import Compiled
-from .correction import SEARCHED, correct
-from .draft import DAYS, Draft, clip_range, patterns, round_to_scale
+from .draft import DAYS, Draft, clip_range
 from .evaluation import ChunkCells, Mask, obeys_form
 from .expressions import Comparison, Expression, Linear, Rule, any_of, negation_normal_form
 from .io import Chunk
 from .lattice import format_dates, format_numbers
 from .normal_form import Row, literals
-from .null_patterns import parts_of
-from .program import Program
+from .null_cells import correct_rows, parts_of
 from .repair_report import ChunkRepair, Quarantined
 from .schema import ColumnSchema
 
@@ -69,7 +67,10 @@ class ChunkRepairer:
         self.compiled, self.decimal, self.source, self.coerce = compiled, decimal, source, coerce
         self.binding: tuple[Rule, ...] = tuple(rule for rule in compiled.rules if rule.mode in ("hard", "reject"))
         self.columns = tuple(sorted({column for rule in self.binding for column in rule.columns}))
-        self._parts = parts_of(compiled)
+        # texts that only other rules name have no code here, so that codes are those of the parts
+        limits = compiled.pinned, compiled.max_cells, compiled.max_rows
+        self._hard = Compiled(compiled.rules.hard, compiled.schema, *limits)
+        self._parts = parts_of(self._hard)
         self._forms = [negation_normal_form(rule.expression) for rule in self.binding]
 
     @cached_property
@@ -84,8 +85,8 @@ class ChunkRepairer:
             ContradictionError: If no row can obey them; it names the rules that contradict each other.
         """
         for part in self._parts:
-            if part.plan(frozenset())[0] is None:
-                part.compiled.program()
+            if part.nearest_nulls(()) is None:
+                part.program()
 
     def repair(self, chunk: Chunk) -> ChunkRepair:
         """Repair a chunk.
@@ -105,7 +106,7 @@ class ChunkRepairer:
         )
         if not len(rows):
             return result
-        draft = Draft(chunk, cells, rows, self.compiled)
+        draft = Draft(chunk, cells, rows, self._hard)
         self._correct(draft, broken[:, rows])
         written = self._confirm(draft)
         self._report(draft, written, broken[:, rows], edges[:, rows], result)
@@ -127,25 +128,17 @@ class ChunkRepairer:
         return np.array(met, bool).reshape(len(hard), cells.num_rows)
 
     def _correct(self, draft: Draft, broken: Mask) -> None:
-        """Move the rows on the lattice, one pattern of null columns at a time."""
+        """Move the rows on the lattice, one part of the rules after the other."""
         hard = np.array([rule.mode == "hard" for rule in self.binding])
         draft.refuse(np.flatnonzero(~broken[hard].any(axis=0)), "breaks a rule that can be checked but not repaired")
         self._bring_back(draft)
+        pinned = ", ".join(f"`{column}`" for column in self.compiled.pinned)
+        reason = f"no row with the same {pinned} obeys the rules" if pinned else "no row that obeys was found near it"
         for part in self._parts:
-            groups: dict[frozenset[str], list[NDArray[np.intp]]] = {}
-            for pattern, members in patterns(draft, part.columns):
-                near, alike = part.plan(pattern)
-                if near is None:
-                    named = ", ".join(f"`{column}`" for column in sorted(pattern))
-                    draft.refuse(members, f"no row with {named or 'nothing'} empty obeys the rules")
-                    continue
-                for column in near - pattern:
-                    draft.null[column][members] = True
-                for column in pattern - near:
-                    self._fill(draft, column, members)
-                groups.setdefault(alike, []).append(members)
-            for alike, found in groups.items():
-                self._correct_group(draft, part.compiled.program(alike), np.concatenate(found))
+            members = np.flatnonzero(draft.open)
+            found = correct_rows(part, *draft.columns_of(part, members))
+            draft.put(members, found)
+            draft.refuse(members[~found.solved], reason)
 
     def _bring_back(self, draft: Draft) -> None:
         """Clip what is past the lattice, or give its rows up."""
@@ -162,33 +155,6 @@ class ChunkRepairer:
             ends = [high if draft.upward[column][row] else low for row in members]
             draft.before[column][members] = draft.numbers[column][members] = ends
             draft.rewrite(column, members)
-
-    def _fill(self, draft: Draft, column: str, members: NDArray[np.intp]) -> None:
-        draft.null[column][members] = False
-        text = pa.array([self.compiled.schema[column].fill], pa.string())
-        if column in draft.numbers:
-            known = self.compiled.schema[column]
-            cells = known.parse(text, self.decimal)
-            draft.numbers[column][members] = round_to_scale(cells.numbers, cells.scale, known.scale)[0][0]
-        if column in draft.codes:
-            categories = self.compiled.lattice.categories[column]
-            draft.codes[column][members] = categories.index(text[0].as_py()) if text[0].as_py() in categories else -1
-
-    def _correct_group(self, draft: Draft, program: Program, members: NDArray[np.intp]) -> None:
-        if not program.components:
-            return
-        numbers = {column: draft.numbers[column][members] for column in program.columns}
-        codes = {column: draft.codes[column][members] for column in program.categorical}
-        found = correct(program, numbers, codes)
-        for target, source in ((draft.numbers, found.numbers), (draft.codes, found.codes)):
-            for column, values in source.items():
-                if values.dtype == object and target[column].dtype != object:
-                    target[column] = target[column].astype(object)
-                target[column][members] = values
-        draft.searched[members] |= (found.cells == SEARCHED).any(axis=0)
-        pinned = ", ".join(f"`{column}`" for column in self.compiled.pinned)
-        reason = f"no row with the same {pinned} obeys the rules" if pinned else "no row that obeys was found near it"
-        draft.refuse(members[~found.solved], reason)
 
     def _confirm(self, draft: Draft) -> dict[str, tuple[Mask, NDArray[Any]]]:
         """The new texts of the rows that obey with them; all others are given up."""
@@ -224,7 +190,7 @@ class ChunkRepairer:
         if column in draft.numbers:
             texts[places] = _format(known, draft.numbers[column][places], self.decimal)
         elif column in draft.codes:
-            categories = np.array([*self.compiled.lattice.categories[column], known.fill], object)
+            categories = np.array([*self._hard.lattice.categories[column], known.fill], object)
             texts[places] = categories[draft.codes[column][places]]
         else:
             texts[places] = known.fill

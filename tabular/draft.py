@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from .compiler import Compiled
 from .evaluation import ChunkCells, Mask
 from .io import Chunk
 from .lattice import SAFE, largest
+from .null_cells import RowsCorrection
 from .schema import ColumnSchema
 
-__all__ = ["DAYS", "FLOAT_LIMIT", "Draft", "clip_range", "patterns", "round_to_scale"]
+__all__ = ["DAYS", "FLOAT_LIMIT", "Draft", "clip_range", "round_to_scale"]
 
 Integers = NDArray[Any]
 
@@ -99,6 +99,28 @@ class Draft:
         """Rows without a reason against them."""
         return np.array([reason is None for reason in self.reasons], bool)
 
+    def columns_of(
+        self, compiled: Compiled, members: NDArray[np.intp]
+    ) -> tuple[dict[str, Integers], dict[str, NDArray[np.int64]], dict[str, Mask]]:
+        """Numbers, codes and nulls of some rows, for the columns of some of the rules."""
+        return (
+            {column: self.numbers[column][members] for column in compiled.lattice.scales},
+            {column: self.codes[column][members] for column in compiled.lattice.categories},
+            {column: self.null[column][members] for column in compiled.columns},
+        )
+
+    def put(self, members: NDArray[np.intp], found: RowsCorrection) -> None:
+        """Take over what was corrected of these rows."""
+        for column, values in found.numbers.items():
+            if values.dtype == object and self.numbers[column].dtype != object:
+                self.numbers[column] = self.numbers[column].astype(object)
+            self.numbers[column][members] = values
+        for column, codes in found.codes.items():
+            self.codes[column][members] = codes
+        for column, null in found.nulls.items():
+            self.null[column][members] = null
+        self.searched[members] |= found.searched
+
     def refuse(self, members: NDArray[np.intp], reason: str) -> None:
         """Give up these rows, unless they were given up before."""
         for row in members.tolist():
@@ -112,25 +134,12 @@ class Draft:
         """Cells with another value than before."""
         changed = self.missing[column] != self.null[column]
         if column in self.before:
-            changed |= np.asarray(self.before[column] != self.numbers[column], bool)
+            changed |= np.asarray(self.before[column] != self.numbers[column], bool) & ~self.null[column]
         if column in self.codes_before:
-            changed |= self.codes_before[column] != self.codes[column]
+            changed |= (self.codes_before[column] != self.codes[column]) & ~self.null[column]
         if column in self.rewritten:
             changed |= self.rewritten[column]
         return np.asarray(changed & self.open)
-
-
-def patterns(draft: Draft, columns: Iterable[str]) -> Iterator[tuple[frozenset[str], NDArray[np.intp]]]:
-    """The open rows, grouped by which of some columns are null."""
-    members = np.flatnonzero(draft.open)
-    names = np.array([column for column in columns if draft.missing[column][members].any()], object)
-    if not len(names):
-        yield frozenset(), members
-        return
-    table = np.stack([draft.missing[column][members] for column in names])
-    kinds, places = np.unique(table, axis=1, return_inverse=True)
-    for index in range(kinds.shape[1]):
-        yield frozenset(names[kinds[:, index]].tolist()), members[places.reshape(-1) == index]
 
 
 def clip_range(column: ColumnSchema, limit: int) -> tuple[int, int]:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from .batch import Batch, Integers, Mask
 from .compiler import Compiled, formulas_of
 from .correction import SEARCHED, Correction, correct
+from .expressions import RuleSet
 from .lattice import SAFE, largest
 from .normal_form import all_of
 
-__all__ = ["RowsCorrection", "correct_rows"]
+__all__ = ["RowsCorrection", "correct_rows", "parts_of"]
 
 
 @dataclass
@@ -197,8 +198,38 @@ def _fill(compiled: Compiled, result: RowsCorrection, rows: NDArray[np.intp], co
     """Put the usual value into empty cells."""
     described, lattice = compiled.schema[column], compiled.lattice
     if column in lattice.scales:
-        cells = described.parse(pa.array([described.fill], pa.string()))
-        result.numbers[column][rows] = int(cells.numbers[0]) * (lattice.scales[column] // cells.scale)
+        # the text is in the manner of the table that the schema was found out from, and may be finer than the lattice
+        cells = described.parse(pa.array([described.fill], pa.string()), "," if "," in described.fill else ".")
+        number = (2 * int(cells.numbers[0]) * lattice.scales[column] + cells.scale) // (2 * cells.scale)
+        if abs(number) >= SAFE:
+            result.numbers[column] = result.numbers[column].astype(object)
+        result.numbers[column][rows] = number
     elif column in lattice.categories:
         listed = lattice.categories[column]
         result.codes[column][rows] = listed.index(described.fill) if described.fill in listed else 0
+
+
+def parts_of(compiled: Compiled) -> list[Compiled]:
+    r"""The hard rules in groups that share no column, so that the nulls of one group do not matter to another.
+
+    Example:
+        >>> from graftable.tabular.rule_files import parse_rules
+        >>> from graftable.tabular.schema import ColumnSchema, Schema
+        >>> schema = Schema(tuple(ColumnSchema(name, "integer") for name in "abcd"))
+        >>> compiled = Compiled(parse_rules("c >= 0\na <= b\nd == 1 - b", schema), schema)
+        >>> [len(part.rules) for part in parts_of(compiled)]
+        [1, 2]
+    """
+    limits = compiled.pinned, compiled.max_cells, compiled.max_rows
+    return [Compiled(rules, compiled.schema, *limits) for rules in _apart(compiled.rules.hard)]
+
+
+def _apart(rules: RuleSet) -> list[RuleSet]:
+    """The rules in groups that share no column, each in the order of the file."""
+    groups: list[tuple[set[str], list[int]]] = []
+    for index, rule in enumerate(rules):
+        touching = [group for group in groups if group[0].intersection(rule.columns)]
+        groups = [group for group in groups if group not in touching]
+        columns = set(rule.columns).union(*(group[0] for group in touching))
+        groups.append((columns, [*(place for group in touching for place in group[1]), index]))
+    return [RuleSet(tuple(rules.rules[place] for place in sorted(places)), rules.file) for _, places in groups]

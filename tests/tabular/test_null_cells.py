@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rule_worlds import Columns, obeyed_with_nulls, random_atom, random_world, rule_set
 
-from graftable.tabular.compiler import Compiled
+from graftable.tabular import compiler
+from graftable.tabular.compiler import Compiled, compile_rules
 from graftable.tabular.expressions import IsNull, Not, Or, RuleSet
-from graftable.tabular.null_cells import correct_rows
+from graftable.tabular.null_cells import correct_rows, parts_of
 from graftable.tabular.rule_files import parse_rules
 from graftable.tabular.schema import ColumnSchema, Schema
 
@@ -121,3 +122,20 @@ def test_rules_about_nothing_but_nulls_work():
     result = corrected("if work is null then job is null", nulls={"work": [True, False], "job": [False, False]})
     assert result.nulls["job"].tolist() == [True, False]
     assert result.moved.tolist() == [True, False]
+
+
+def test_nulls_of_one_part_of_the_rules_do_not_multiply_the_programs_of_another(monkeypatch):
+    names = [f"c{place}" for place in range(12)]
+    schema = Schema(tuple(ColumnSchema(name, "integer", nullable=True) for name in names))
+    text = "\n".join(f"{name} is null or {name} >= 1" for name in names)
+    compiled = Compiled(parse_rules(text, schema), schema)
+    made = []
+    monkeypatch.setattr(compiler, "compile_rules", lambda *args, **more: made.append(1) or compile_rules(*args, **more))
+    generator = np.random.default_rng(0)
+    for part in parts_of(compiled):
+        numbers = {name: np.zeros(300, int) for name in part.columns}
+        nulls = {name: generator.random(300) < 0.5 for name in part.columns}
+        result = correct_rows(part, numbers, {}, nulls)
+        assert result.solved.all()
+        assert all((result.moved == ~null).all() for null in nulls.values())
+    assert len(made) <= 2 * len(names)

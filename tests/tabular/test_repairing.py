@@ -299,6 +299,20 @@ def test_small_tables(content, rules, expected, tmp_path):
     assert out.read_text() in expected
 
 
+def test_texts_that_only_other_rules_name_do_not_change_what_a_cell_becomes(tmp_path):
+    rules = ["who in ['x', 'y'] ; mode: report", "if n >= 5 then who == 'z'"]
+    schema = Schema((ColumnSchema("who", "text"), ColumnSchema("n", "integer")))
+    out, report = repaired(tmp_path, "who,n\ny,5\nx,1\nz,7\n", rules, schema=schema, pin=["n"])
+    assert out.read_text() == "who,n\nz,5\nx,1\nz,7\n"
+    assert report.moved_rows == 1
+
+
+def test_an_empty_cell_is_filled_in_the_manner_of_its_column(tmp_path):
+    content = "a;b\n1,25;x\n;y\n1,25;z\n"
+    out, _ = repaired(tmp_path, content, ["a is not null"], options=ReadOptions(separator=";", decimal=","), pin=["b"])
+    assert out.read_text() == "a;b\n1,25;x\n1,25;y\n1,25;z\n"
+
+
 def test_a_reject_rule_is_never_broken_by_a_repair_and_lists_what_breaks_it(tmp_path):
     rules = parse_rules("a * b <= 10 ; mode: reject\na >= 2", ["a", "b"])
     out, report = repaired(tmp_path, "a,b\n5,3\n1,4\n1,9\n", rules)
