@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .encoding import Encoded as Encoded
+    from .encoding import TableEncoder as TableEncoder
     from .interface import ENGINES as ENGINES
     from .interface import Allowed as Allowed
     from .interface import Conditions as Conditions
@@ -17,11 +19,13 @@ _HOMES = {
     "ENGINES": "interface",
     "Allowed": "interface",
     "Conditions": "interface",
+    "Encoded": "encoding",
     "Generator": "interface",
+    "TableEncoder": "encoding",
     "engine_class": "interface",
 }
 
-__all__ = ["ENGINES", "Allowed", "Conditions", "Generator", "engine_class"]
+__all__ = ["ENGINES", "Allowed", "Conditions", "Encoded", "Generator", "TableEncoder", "engine_class"]
 
 
 def __getattr__(name: str) -> Any:
