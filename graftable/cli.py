@@ -124,4 +124,7 @@ def _is_about_a_file(error: OSError) -> bool:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, GraftableError):
         return f"{error.filename}: {str(error.strerror).lower()}; check the path and who may write there."
+    *lines, last = str(error).rstrip().split("\n")
+    if len(lines) > 1 and not last.strip(" ^"):  # the line that is wrong stays as it is, with its carets under it
+        return "\n".join([" ".join(" ".join(lines[:-1]).split()), lines[-1], last])
     return " ".join(str(error).split())

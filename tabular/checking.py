@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+
+from graftable.errors import RuleError
 
 from .evaluation import ChunkCells, Mask, obeys
-from .expressions import Comparison, NonlinearComparison, Rule, RuleSet, atoms, columns_of
+from .expressions import Comparison, Member, NonlinearComparison, Rule, RuleSet, atoms, columns_of
 from .io import Chunk, ReadOptions, Table, open_table
 from .lattice import parse_numbers
 from .rule_files import load_rules, parse_rules
@@ -168,7 +171,33 @@ def check(
         for report in reports
         if report.violations == rows
     ]
+    warnings += _absent_categories(rule_set, schema) if unseen == "refuse" else []
+    if violating == rows and (conflict := _conflict(rule_set, schema)):
+        warnings.append(conflict)
     return CheckReport(table.source, rows, violating, reports, warnings)
+
+
+def _absent_categories(rules: RuleSet, schema: Schema) -> list[str]:
+    """A warning for each category that a rule excludes and no row has: it may be misspelt."""
+    return [
+        f"{_place(rule)}the column `{atom.column}` never holds {value!r}, which the rule excludes."
+        for rule in rules
+        for atom in atoms(rule.expression)
+        if isinstance(atom, Member) and schema[atom.column].kind == "categorical"
+        for value in atom.values
+        if value not in schema[atom.column].categories
+    ]
+
+
+def _conflict(rules: RuleSet, schema: Schema) -> str:
+    """Which hard rules contradict each other, asked where no row is clean; nothing if a row could be."""
+    from .compiler import Compiled, ContradictionError
+
+    try:
+        Compiled(rules, schema).program()
+    except RuleError as error:
+        return f"{error}." if isinstance(error, ContradictionError) else ""
+    return ""
 
 
 def _count(report: RuleReport, broken: Mask, chunk: Chunk, examples: int) -> None:
@@ -203,7 +232,7 @@ def read_rules(
         schema.require(found.columns, "the schema")
         _undescribed(table).require(found.columns, table.source)
         return found, schema
-    columns = _parse(rules, table.names, unseen).columns
+    columns = _parse(rules, table.names, unseen).mentioned
     _undescribed(table).require(columns, table.source)
     detected = Schema.detect(table, columns)
     calculated = _calculated(_parse(rules, table.names, unseen))
@@ -250,6 +279,11 @@ def _refuse_stray_texts(calculated: Collection[str], schema: Schema, table: Tabl
     for chunk in table.chunks() if wanted else ():
         for column in wanted:
             texts = chunk.texts(column).drop_null()
-            if 0 < parse_numbers(texts, table.decimal).unreadable.sum() < len(texts) / 2:
+            stray = parse_numbers(texts, table.decimal).unreadable
+            marked = texts.filter(pa.array(stray))  # all with the other decimal mark, say
+            if stray.any() and (
+                stray.sum() < len(texts) / 2
+                or not parse_numbers(marked, "," if table.decimal == "." else ".").unreadable.any()
+            ):
                 as_number = Schema((ColumnSchema(column, "decimal"),))
                 ChunkCells(chunk, as_number, table.decimal, table.source).numbers(column)

@@ -147,22 +147,38 @@ class Compiled:
 
         Args:
             nulls: Null columns of a row.
-            most: The most cells that may change.
+            most: The most cells up to which the fewest are sought; beyond it all are filled that a rule needs, and
+                those emptied again that need not be.
 
         Returns:
-            A pattern with a program, ``nulls`` itself if it has one, or None if there is none this near.
+            A pattern with a program, ``nulls`` itself if it has one, or None if none was found.
         """
         pattern = frozenset(nulls) & self.columns
         candidates = self._switchable(pattern)
         for count in range(most + 1):
             for switched in combinations(candidates, count):
                 near = pattern.symmetric_difference(switched)
-                try:
-                    self.program(near)
-                except ContradictionError:
-                    continue
-                return near
-        return None
+                if self._can_hold(near):
+                    return near
+        return self._nearest_filled(pattern, candidates, most)
+
+    def _nearest_filled(self, pattern: frozenset[str], candidates: Sequence[str], most: int) -> frozenset[str] | None:
+        filled = pattern.difference(candidates)
+        tested = [column for column in candidates if column in self._tested]
+        patterns = (filled.union(kept) for count in range(most + 1) for kept in combinations(tested, count))
+        near = next((found for found in patterns if self._can_hold(found)), None)
+        if near is None:
+            return None
+        for column in sorted(pattern - near):
+            near = near | {column} if self._can_hold(near | {column}) else near
+        return near
+
+    def _can_hold(self, nulls: frozenset[str]) -> bool:
+        try:
+            self.program(nulls)
+        except ContradictionError:
+            return False
+        return True
 
     @cached_property
     def null_columns(self) -> frozenset[str]:

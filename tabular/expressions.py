@@ -210,6 +210,7 @@ class Rule:
         text: The source text.
         line: Its line in ``file``, from 1.
         file: The file as the user named it; empty for text from memory.
+        mentioned: The columns that the text names, those included that cancel out of the tree.
     """
 
     name: str
@@ -219,6 +220,7 @@ class Rule:
     text: str = ""
     line: int = 1
     file: str = ""
+    mentioned: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -237,6 +239,11 @@ class RuleSet:
     def columns(self) -> tuple[str, ...]:
         """The columns that any rule speaks of, sorted."""
         return tuple(sorted({column for rule in self.rules for column in rule.columns}))
+
+    @property
+    def mentioned(self) -> tuple[str, ...]:
+        """The columns that any rule speaks of or its text names, sorted."""
+        return tuple(sorted({*self.columns, *(column for rule in self.rules for column in rule.mentioned)}))
 
     @property
     def hard(self) -> RuleSet:

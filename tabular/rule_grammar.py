@@ -159,6 +159,8 @@ def _syntax_error(source: Source, error: UnexpectedInput, columns: Sequence[str]
         return source.error(*advice)
     if rest[:1] in ("'", '"', "`"):
         return source.error(start, start + 1, f"a {rest[0]} is opened and never closed; close it, or double it.")
+    if turned := re.match(r"=[<>]", rest):  # `=<` stands for <=
+        return source.error(start, start + 2, f"found `{turned[0]}`, expected `{turned[0][::-1]}`.")
     if rest.startswith("=") and not rest.startswith("=="):
         return source.error(start, start + 1, "found `=`, expected `==`.")
     if rest.startswith(("&", "|", "!", "~")):

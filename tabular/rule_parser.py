@@ -1,5 +1,6 @@
 """From the text of a rule to its tree, with every name, category and date checked against the columns."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -84,7 +85,8 @@ def parse_rule(
         file: The file, as errors name it.
         line: The line on which ``text`` begins in it.
         column: The column in which it begins.
-        unseen: Whether a category that the schema lacks is an error.
+        unseen: Whether a category that the schema lacks is an error. One that the rule excludes (``!=``, ``not in``)
+            never is: a table that obeys lacks it.
 
     Raises:
         RuleError: With file, line, column, and the line itself with the mistake underlined.
@@ -104,7 +106,8 @@ def parse_rule(
     tree = parse_tree(source, names)
     builder = _Builder(source, names, schema, mode in ("reject", "report"), unseen)
     expression = builder.condition(tree)
-    return Rule(name or " ".join(text.split()), expression, mode, when_missing, text, line, file)
+    mentioned = tuple(sorted(builder.mentioned))
+    return Rule(name or " ".join(text.split()), expression, mode, when_missing, text, line, file, mentioned)
 
 
 class _Builder:
@@ -114,6 +117,8 @@ class _Builder:
         self, source: Source, names: Sequence[str] | None, schema: Schema | None, nonlinear: bool, unseen: Unseen
     ) -> None:
         self.source, self.names, self.schema, self.nonlinear, self.unseen = source, names, schema, nonlinear, unseen
+        self.mentioned: set[str] = set()
+        self.excluding = False  # whether the piece that is being read is negated
 
     def error(self, tree: Tree[Token], sentence: str) -> RuleError:
         return self.source.error(tree.meta.start_pos, tree.meta.end_pos, sentence)
@@ -139,7 +144,11 @@ class _Builder:
         found = self.value(tree)
         if isinstance(found, _Category):
             name = found.column.name
-            raise self.error(tree, f"the column `{name}` holds {_content(found.column)}; it cannot be calculated with.")
+            raise self.error(
+                tree,
+                f"the column `{name}` holds {_content(found.column)}; it cannot be calculated with."
+                f"{_if_dates(found.column)}",
+            )
         if not isinstance(found, Quantity):
             raise self._no_number(found, tree)
         return found
@@ -179,6 +188,7 @@ class _Builder:
         name = unquote(str(tree.children[0]))
         if self.names is not None and name not in self.names:
             raise unknown_column(self.source, tree.meta.start_pos, tree.meta.end_pos, self.names)
+        self.mentioned.add(name)
         if self.schema is not None and not self.schema[name].is_numeric:
             return _Category(self.schema[name])
         return Quantity.of_column(name)
@@ -207,7 +217,14 @@ class _Builder:
         return all_of([self.condition(child) for child in _trees(tree)])
 
     def _negation(self, tree: Tree[Token]) -> Expression:
-        return _negated(self.condition(_trees(tree)[0]))
+        return self._excluded(lambda: self.condition(_trees(tree)[0]))
+
+    def _excluded(self, read: Callable[[], Expression]) -> Expression:
+        """The negation of what is read."""
+        self.excluding = not self.excluding
+        found = read()
+        self.excluding = not self.excluding  # an error in between ends the reading
+        return _negated(found)
 
     # -- relations
 
@@ -249,15 +266,23 @@ class _Builder:
         if number is not None:
             return self._category_with_number(column, operator, number, at, to)
         if not isinstance(right, _Text | Constant):
-            raise self.error(to, f"the column `{column.name}` holds {_content(column)}; {_comparable(column)}.")
+            raise self.error(
+                to, f"the column `{column.name}` holds {_content(column)}; {_comparable(column)}.{_if_dates(column)}"
+            )
         if operator not in ("==", "!="):
             raise self.error(
-                at, f"the column `{column.name}` holds {_content(column)}; they have no order, use == or in."
+                at,
+                f"the column `{column.name}` holds {_content(column)}; they have no order, use == or in."
+                f"{_if_dates(column)}",
             )
         if isinstance(right, Constant):
-            member = Member(column.name, _truths(column, right.value), span)
+            truths = _truths(column, right.value)
+            if column.kind != "boolean" and not set(truths) & set(column.categories):  # yes and no are other texts
+                self._known(column, truths[0], to)
+            member = Member(column.name, truths, span)
         else:
-            member = Member(column.name, (self._known(column, right.text, to),), span)
+            known = right.text if self.excluding != (operator == "!=") else self._known(column, right.text, to)
+            member = Member(column.name, (known,), span)
         return member if operator == "==" else Not(member)
 
     def _category_with_number(
@@ -268,7 +293,7 @@ class _Builder:
         if len(values) < len(column.categories) or not values:
             raise self.error(to, f"the column `{column.name}` holds {_content(column)}; {_comparable(column)}.")
         kept = [text for text, (m, places) in values.items() if holds(Fraction(m, 10**places) - number, operator)]
-        if operator == "==" and not kept and self.unseen == "refuse":
+        if operator == "==" and not kept and not self.excluding and self.unseen == "refuse":
             raise self._never(column, str(self.source.text[to.meta.start_pos : to.meta.end_pos]), to)
         return Member(column.name, tuple(sorted(kept)), self.source.span(at.meta.start_pos, to.meta.end_pos))
 
@@ -312,7 +337,7 @@ class _Builder:
         return any_of(cases)
 
     def _not_member(self, tree: Tree[Token]) -> Expression:
-        return _negated(self._member(tree))
+        return self._excluded(lambda: self._member(tree))
 
     def _is_null(self, tree: Tree[Token]) -> Expression:
         found = self.value(_trees(tree)[0])
@@ -426,6 +451,12 @@ def _content(column: ColumnSchema) -> str:
     if column.kind == "boolean":
         return "true and false"
     return "categories" if column.kind == "categorical" else "texts"
+
+
+def _if_dates(column: ColumnSchema) -> str:
+    """Advice on a column whose texts look like dates, in mixed or unknown formats."""
+    looks = column.categories[:1] and re.search(r"\d{4}.*\d|\d.*\d{4}", column.categories[0])
+    return " If these are dates, write all alike, such as 2011-12-31 or 31/12/2011." if looks else ""
 
 
 def _comparable(column: ColumnSchema) -> str:

@@ -10,7 +10,7 @@ import pytest
 from graftable import __version__, cli
 from graftable.arguments import COMMANDS, GRAPH_ATTRIBUTES, TRAINING_VERBS
 from graftable.cli import lightning, main
-from graftable.errors import ConfigError, DataError
+from graftable.errors import ConfigError, DataError, RuleError
 
 
 def stand_in(monkeypatch, command, run):
@@ -97,6 +97,15 @@ def test_an_error_below_is_one_sentence_and_exit_2(error, sentence, monkeypatch,
 
     stand_in(monkeypatch, "convert", run)
     assert mistake(capsys, "convert", "a", "b").startswith(sentence)
+
+
+def test_the_line_of_a_rule_keeps_its_carets(monkeypatch, capsys):
+    def run(namespace):
+        raise RuleError("r.rules, line 3, column 1: no\n such column.\n  3 | a >= 1\n      ^")
+
+    stand_in(monkeypatch, "check", run)
+    assert main(["check", "a", "b"]) == 2
+    assert capsys.readouterr().err == ("graftable: r.rules, line 3, column 1: no such column.\n  3 | a >= 1\n      ^\n")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

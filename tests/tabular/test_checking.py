@@ -175,6 +175,8 @@ def test_reading_options_reach_the_texts(tmp_path):
             "b > a",
             "t.csv, line 3, column `b`: found '2,5', expected a number. Decimal commas are",
         ),
+        ('a,b\n"1,5","2,5"\n', "b > a", "t.csv, line 2, column `a`: found '1,5', expected a number. Decimal commas"),
+        ("a,b\n2011-01-01,1 May 2011\n", "b > a", "the rules, line 1, column 5: the column `b` holds"),
         ("a,b\n1,2\n", "c > a", "the rules, line 1, column 1: there is no column `c`. There is `a`, `b`."),
         ("a,b\nx,2\n", "a == 'y'", "the rules, line 1, column 6: the column `a` never holds 'y'."),
         ("a,b\n1,2\n", "a > > 1", "the rules, line 1, column 5: found `>`, expected a column or a number."),
@@ -186,6 +188,28 @@ def test_bad_input_is_one_sentence(tmp_path, content, rules, sentence):
     with pytest.raises((DataError, RuleError)) as caught:
         check(tmp_path / "t.csv", rules)
     assert str(caught.value).removeprefix(f"{tmp_path}/").startswith(sentence)
+
+
+def test_dates_that_are_not_read_are_said_to_be_written_unlike():
+    with pytest.raises(RuleError, match="If these are dates, write all alike"):
+        check(pa.table({"a": ["2011-01-01", "01/02/2011"], "b": ["2011-01-01", "2011-01-01"]}), "a < b")
+
+
+def test_a_column_that_cancels_is_read_for_what_it_is():
+    assert check(pa.table({"x": ["1", "-1"], "y": ["2.5", "3"]}), "2*x + y >= y").violating_rows == 1
+
+
+def test_a_table_without_an_excluded_category_is_clean_and_warned_of():
+    report = check(pa.table({"sort": ["a", "b"]}), "sort != 'c'")
+    assert report.clean
+    assert report.warnings == ["the rules, line 1: the column `sort` never holds 'c', which the rule excludes."]
+
+
+def test_where_no_row_is_clean_a_contradiction_is_named():
+    table = pa.table({"x": [1, 9]})
+    (*_, said) = check(table, ["x > 3", "x < 3"]).warnings
+    assert said.startswith("the rules on lines 1 and 2 of the rules cannot all hold")
+    assert check(table, ["x > 1", "x < 9"]).warnings == []
 
 
 def test_a_schema_and_a_table_must_have_the_columns_of_the_rules():

@@ -184,6 +184,14 @@ def test_a_needed_null_is_filled_where_missing_counts_as_violated():
     assert compiled.nearest_nulls({"x"}) == frozenset()
 
 
+def test_any_number_of_needed_nulls_is_filled_and_no_others():
+    names = [f"v{i}" for i in range(6)]
+    schema = Columns(*(number(name, nullable=True) for name in [*names, "free"]))
+    rules = (*rule_set(at_least(**dict.fromkeys(names, 1)), when_missing="violated"), *rule_set(at_least(free=1)))
+    compiled = Compiled(RuleSet(rules, "test.rules"), schema)
+    assert compiled.nearest_nulls({*names, "free"}) == {"free"}
+
+
 def test_over_the_cap_a_component_is_incomplete_and_still_solved():
     names = [f"v{i}" for i in range(8)]
     schema = Columns(number("x"), number("y"), *(number(name) for name in names))

@@ -191,6 +191,9 @@ MISTAKES = [
     ("age == '17'", 8, "the column `age` holds numbers; write the number without quotes."),
     ("born >= '2011-13-01'", 9, "found '2011-13-01', expected a date"),
     ("born >= date(2011)", 9, "expected one quoted date"),
+    ("education == true", 14, "the column `education` never holds 'true'."),
+    ("education >= '2011-01-01'", 1, "the column `education` holds categories; they have no order, use == or in."),
+    ("age =< 3", 5, "found `=<`, expected `<=`."),
     ("age = 3", 5, "found `=`, expected `==`."),
     ("age > 3 & debt > 2", 9, "found `&`, expected the word `and`."),
     ("3age > 2", 1, "found `3age`; a product is written `3*age`."),
@@ -228,6 +231,23 @@ def test_any_text_is_a_rule_or_one_message(text):
 
 def test_categories_that_the_schema_lacks_can_be_allowed():
     assert parsed("education == 'PhD'", unseen="allow") == Member("education", ("PhD",))
+
+
+@pytest.mark.parametrize("text", ["education != 'PhD'", "education not in ['PhD']", "not (education == 'PhD')"])
+def test_a_category_that_the_rule_excludes_may_be_absent(text):
+    assert parsed(text) == Not(Member("education", ("PhD",)))
+
+
+def test_a_category_under_two_negations_must_be_known():
+    with pytest.raises(RuleError, match="never holds 'PhD'"):
+        parsed("not (education != 'PhD')")
+    with pytest.raises(RuleError, match="never holds 'PhD'"):
+        parsed("education != 'Masters' and education == 'PhD'")
+
+
+def test_a_rule_knows_the_columns_that_cancel():
+    rule = parse_rule("age + debt >= debt", PEOPLE)
+    assert (rule.columns, rule.mentioned) == (("age",), ("age", "debt"))
 
 
 def test_names_alone_leave_the_kind_to_the_use():
