@@ -1,7 +1,8 @@
 """Typed tables as texts: Parquet files and data frames, whose cells are read as text and written back in their type."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from .lattice import parse_dates, parse_number
 
 __all__ = ["ArrowChunk", "FrameTable", "ParquetTable", "typed_cells"]
 
-CHUNK_ROWS = 1 << 16
+CHUNK_ROWS = 1 << 14  # few, as the repair of a chunk holds several copies of it
+GROUP_ROWS = 1 << 16  # the most of a row group, which has to be held until it is whole
 BUFFER_BYTES = 1 << 18  # of each column; without it, a reader holds the whole of every column of a row group
 
 
@@ -161,8 +163,11 @@ class ParquetTable:
         self.path, self.nulls, self.source = path, nulls, str(path)
         try:
             with pq.ParquetFile(path) as file:
-                self.schema, rows = file.schema_arrow, file.metadata.num_rows
-                self._compression = file.metadata.row_group(0).column(0).compression if rows else "SNAPPY"
+                self.schema, metadata = file.schema_arrow, file.metadata
+                rows = metadata.num_rows
+                sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+                self._group_ends = frozenset(accumulate(sizes))
+                self._compression = metadata.row_group(0).column(0).compression if rows else "SNAPPY"
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: is not a Parquet file that can be read ({error}).") from error
         self.names = _distinct(self.schema.names, self.source)
@@ -170,7 +175,7 @@ class ParquetTable:
             raise DataError(f"{path}: has column names but no rows.")
 
     def chunks(self) -> Iterator[ArrowChunk]:
-        """All rows in their order; no chunk spans two row groups, so that these are kept up to `CHUNK_ROWS`."""
+        """All rows in their order; no chunk spans two row groups."""
         row = 0
         with pq.ParquetFile(self.path, buffer_size=BUFFER_BYTES) as file:
             for group in range(file.num_row_groups):
@@ -180,7 +185,9 @@ class ParquetTable:
 
     @contextlib.contextmanager
     def writer(self, target: Path) -> Iterator["ParquetWriter"]:
-        """Open a Parquet file of the same schema and compression; it appears, whole, when the block ends.
+        """Open a Parquet file of the same schema, compression and row groups; it appears, whole, when the block ends.
+
+        Row groups of more than `GROUP_ROWS` rows are split, as what is held in memory would grow with them.
 
         Raises:
             DataError: If ``target`` cannot be written or is no Parquet file.
@@ -193,23 +200,36 @@ class ParquetTable:
                 part, self.schema, compression=self._compression.lower().replace("uncompressed", "none")
             ) as file,
         ):
-            yield ParquetWriter(file, part, self.nulls)
+            writer = ParquetWriter(file, part, self.nulls, self._group_ends)
+            yield writer
+            writer.flush()
 
 
 class ParquetWriter:
-    """Appends chunks to a Parquet file, each as a row group."""
+    """Appends chunks to a Parquet file, gathered into row groups that end where those of the source do."""
 
-    def __init__(self, file: pq.ParquetWriter, part: Path, nulls: Sequence[str]) -> None:
-        self.file, self._part, self._nulls = file, part, nulls
+    def __init__(self, file: pq.ParquetWriter, part: Path, nulls: Sequence[str], group_ends: Collection[int]) -> None:
+        self.file, self._part, self._nulls, self._group_ends = file, part, nulls, group_ends
+        self._held: list[pa.RecordBatch] = []
 
     def read_back(self) -> ParquetTable:
         """End the file and open what was written, before it appears under its name."""
+        self.flush()
         self.file.close()
         return ParquetTable(self._part, self._nulls)
 
     def write(self, chunk: ArrowChunk, changes: Changes | None = None) -> None:
         """Append a chunk with some of its cells changed."""
-        self.file.write_batch(chunk.replaced(changes) if changes else chunk.batch)
+        self._held.append(chunk.replaced(changes) if changes else chunk.batch)
+        ended = chunk.first_row + chunk.num_rows in self._group_ends
+        if ended or sum(batch.num_rows for batch in self._held) >= GROUP_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that are held as one row group."""
+        if self._held:
+            self.file.write_table(pa.Table.from_batches(self._held))
+            self._held.clear()
 
 
 class FrameTable:

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from graftable.errors import DataError
+from graftable.tabular import arrow_tables
 from graftable.tabular.arrow_tables import texts_of, typed_cells
 from graftable.tabular.io import ReadOptions, open_table
 
@@ -282,6 +283,25 @@ def test_parquet_keeps_its_schema_and_every_cell_that_is_not_changed(tmp_path):
     changed = after.slice(1, 1).combine_chunks()
     for name, text in CHANGES.items():
         assert texts_of(changed[name].chunk(0), ()).to_pylist() == [text.removesuffix("0") if name == "x" else text]
+
+
+def test_parquet_keeps_its_row_groups_as_far_as_they_are_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrow_tables, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(arrow_tables, "GROUP_ROWS", 12)
+    kinds = pa.array([f"kind {row // 3}" for row in range(50)]).dictionary_encode()
+    source = pa.table({"number": range(50), "kind": kinds})
+    with pq.ParquetWriter(tmp_path / "a.parquet", source.schema) as file:
+        for first, size in ((0, 10), (10, 30), (40, 3), (43, 7)):
+            file.write_table(source.slice(first, size))
+    table = open_table(tmp_path / "a.parquet")
+    with table.writer(tmp_path / "b.parquet") as writer:
+        for chunk in table.chunks():
+            writer.write(chunk, {"kind": (np.array([0]), [f"new {chunk.first_row}"])})
+    written = pq.ParquetFile(tmp_path / "b.parquet")
+    sizes = [written.metadata.row_group(group).num_rows for group in range(written.metadata.num_row_groups)]
+    assert sizes == [10, 12, 12, 6, 3, 7]
+    assert written.read()["number"].to_pylist() == list(range(50))
+    assert written.read()["kind"].to_pylist()[10:15] == ["new 10", "kind 3", "kind 4", "kind 4", "new 14"]
 
 
 def test_data_frames_keep_their_dtypes_and_index():
