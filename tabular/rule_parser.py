@@ -255,8 +255,19 @@ class _Builder:
         for value, tree in ((left, at), (right, to)):
             if not isinstance(value, Quantity):
                 raise self._no_number(value, tree)
+        self._refuse_dates_for_numbers(at, to)
         difference = self._linear(at, to, lambda: cast("Quantity", left) + cast("Quantity", right).scaled(Fraction(-1)))
         return compare(difference, operator, self.source.span(at.meta.start_pos, to.meta.end_pos))
+
+    def _refuse_dates_for_numbers(self, *sides: Tree[Token]) -> None:
+        """Refuse a date that is held against numbers only: as a count of days it would mean something else."""
+        if self.schema is None or "date" not in self.source.text:
+            return
+        pieces = [piece for side in sides for piece in side.iter_subtrees()]
+        columns = [unquote(str(piece.children[0])) for piece in pieces if piece.data in ("column", "quoted_column")]
+        dates = [piece for piece in pieces if piece.data == "function" and piece.children[0] == "date"]
+        if dates and columns and not any(self.schema[name].kind == "datetime" for name in columns):
+            raise self.error(dates[0], f"the column `{columns[0]}` holds numbers, which no date can be held against.")
 
     def _category(
         self, column: ColumnSchema, operator: Operator, right: _Value, at: Tree[Token], to: Tree[Token]

@@ -193,6 +193,8 @@ MISTAKES = [
     ("born >= date(2011)", 9, "expected one quoted date"),
     ("education == true", 14, "the column `education` never holds 'true'."),
     ("education >= '2011-01-01'", 1, "the column `education` holds categories; they have no order, use == or in."),
+    ("age >= date('2011-01-01')", 8, "the column `age` holds numbers, which no date can be held against."),
+    ("age between 3 and date('2011-01-01') - 2", 19, "the column `age` holds numbers"),
     ("age =< 3", 5, "found `=<`, expected `<=`."),
     ("age = 3", 5, "found `=`, expected `==`."),
     ("age > 3 & debt > 2", 9, "found `&`, expected the word `and`."),
