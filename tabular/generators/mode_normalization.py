@@ -1,17 +1,17 @@
 r"""Mode-specific normalisation: a number becomes the mode of its column that it belongs to, and its place in that mode.
 
-Numbers of a table have several peaks, and a network with a bounded output meets them badly. So each column is described
-by a mixture of at most ten Gaussians, and a value :math:`x` is written as a drawn mode :math:`k` and
+Numbers of a table have several peaks, and a network with a bounded output meets them badly. So each column is
+described by a mixture of at most ten Gaussians, and a value :math:`x` is written as a drawn mode :math:`k` and
 
 .. math:: \alpha = (x - \mu_k) / (4 \sigma_k), \qquad x = \mu_k + 4 \sigma_k \alpha .
 
 Two things differ from the paper. The mixture is fitted to a few hundred groups of sorted values, not to the rows, and
-drops the Gaussians that it does not need by a penalty on their number: a tenth of a second where the variational mixture
-takes seconds. And a value that many rows share, such as the zeros of an amount, is a mode of its own that is narrower
-than a lattice step, so that it comes back exactly.
+drops the Gaussians that it does not need by a penalty on their number; a column takes hundredths of a second. And a
+value that many rows share, such as the zeros of an amount, is a mode of its own that is narrower than a lattice step:
+it comes back exactly.
 
-The way back is differentiable in :math:`\alpha` and in the (soft or hard) choice of the mode, so that a constraint layer
-can stand behind it; what the layer returns is written in the same modes again.
+The way back is differentiable in :math:`\alpha` and in the (soft or hard) choice of the mode, so that a constraint
+layer can stand behind it. What that returns is written in the same modes again, or in others where these do not reach.
 
 References:
     Xu et al., "Modeling Tabular Data using Conditional GAN", 2019, section 4.2.
@@ -27,6 +27,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from .blocks import Blocks
 
 __all__ = ["EDGE", "ModeNormalization", "Modes", "fit_modes"]
 
@@ -57,7 +59,9 @@ class Modes:
     def __len__(self) -> int:
         return len(self.centers)
 
-    def assign(self, values: NDArray[np.float64], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def assign(
+        self, values: NDArray[np.float64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Draw the mode of each value from its posterior.
 
         Args:
@@ -146,7 +150,22 @@ def _mixture(
         if likelihood - before < TOLERANCE and len(kept) == len(weights):
             break
         before = likelihood
+    centers, variances, weights = _apart(centers, variances, weights)
     return centers * scale + shift, np.sqrt(variances) * scale, weights
+
+
+def _apart(
+    centers: NDArray[np.float64], variances: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Gaussians in the order of their centers, those on top of each other made one."""
+    order = np.argsort(centers, kind="stable")
+    centers, variances, weights = centers[order], variances[order], weights[order]
+    near = np.diff(centers) < 0.1 * np.sqrt(np.minimum(variances[1:], variances[:-1]))
+    group = np.append(0, np.cumsum(~near))
+    total = np.bincount(group, weights).astype(np.float64)
+    middle = np.bincount(group, weights * centers) / total
+    spread = np.bincount(group, weights * (variances + (centers - middle[group]) ** 2)) / total
+    return middle, spread, total
 
 
 def _groups(
@@ -155,7 +174,7 @@ def _groups(
     """Means, variances and masses of at most `GROUPS` groups of neighbours with about the same mass."""
     middle = (counts.cumsum() - counts / 2) / counts.sum()
     _, group = np.unique((middle * GROUPS).astype(np.int64), return_inverse=True)
-    mass = np.bincount(group, counts)
+    mass = np.bincount(group, counts).astype(np.float64)
     mean = np.bincount(group, counts * distinct) / mass
     return mean, np.bincount(group, counts * (distinct - mean[group]) ** 2) / mass, mass
 
@@ -176,11 +195,11 @@ class ModeNormalization(nn.Module):
 
     For all numeric columns at once: with :math:`P` the (hard or soft) choices of the modes, side by side,
 
-    .. math:: X = P C + A \odot (P W), \qquad A' = \mathrm{clip}((X' - P C) \oslash (P W), \pm 0.99),
+    .. math:: X = P C + A \odot (P W), \qquad A' = (X' - P C) \oslash (P W),
 
-    where column :math:`j` of :math:`C` and :math:`W` holds the centers and widths of the modes of column :math:`j`, and 0
-    for those of others. A column may have more choices than modes: the last ones say that there is no number (null, or a
-    special code), and stand for NaN.
+    where column :math:`j` of :math:`C` and :math:`W` holds the centers and widths of the modes of column :math:`j`, and
+    0 for those of others. A column may have more choices than modes: the last ones say that there is no number (it is
+    null, or a special code), and stand for NaN.
 
     Args:
         columns: The modes of each column.
@@ -211,6 +230,7 @@ class ModeNormalization(nn.Module):
             nothing[end : first + size, place] = 1.0
             first += size
         self.sizes = tuple(sizes)
+        self.blocks = Blocks(sizes)
         self.register_buffer("centers", torch.from_numpy(centers), persistent=False)
         self.register_buffer("widths", torch.from_numpy(widths), persistent=False)
         self.register_buffer("nothing", torch.from_numpy(nothing), persistent=False)
@@ -221,10 +241,35 @@ class ModeNormalization(nn.Module):
         x = choices @ self.centers + alpha.double() * (choices @ self.widths)
         return x.masked_fill(choices.detach() @ self.nothing > 0.5, torch.nan)
 
-    def same_modes(self, x: Tensor, choices: Tensor) -> Tensor:
-        """Normalised values of other numbers in the same modes, float32; 0 where the number is NaN."""
-        choices = choices.double()
-        missing = x.isnan()
+    def forward(self, x: Tensor, choices: Tensor) -> tuple[Tensor, Tensor]:
+        """Write other numbers in the modes that were chosen, or in the nearest modes where these do not reach so far.
+
+        Args:
+            x: ``(rows, columns)`` in the units of the table.
+            choices: Hard choices.
+
+        Returns:
+            Normalised values, float32, 0 where the number is NaN; and the choices, those that changed with the gradient
+            of the old ones.
+        """
+        alpha = self._in_modes(x, choices)
+        far = alpha.detach().abs() > 1.0
+        if bool(far.any()):
+            choices = self._nearest(x.detach(), choices, far)
+            alpha = torch.where(far, self._in_modes(x, choices.detach()), alpha)
+        return alpha.clamp(-EDGE, EDGE).float(), choices
+
+    def _in_modes(self, x: Tensor, choices: Tensor) -> Tensor:
+        choices, missing = choices.double(), x.isnan()
         width = (choices @ self.widths).masked_fill(missing, 1.0)
         offset = (x.masked_fill(missing, 0.0) - choices @ self.centers).masked_fill(missing, 0.0)
-        return (offset / width.clamp(min=torch.finfo(torch.float64).tiny)).clamp(-EDGE, EDGE).float()
+        return offset / width.clamp(min=torch.finfo(torch.float64).tiny)
+
+    def _nearest(self, x: Tensor, choices: Tensor, far: Tensor) -> Tensor:
+        """The choices with the nearest mode, in widths, where the number is far from that which was chosen."""
+        owner = self.blocks.block
+        center, width = self.centers.sum(1), self.widths.sum(1)
+        distance = (x[:, owner] - center).abs() / width.clamp(min=torch.finfo(torch.float64).tiny)
+        distance = distance.masked_fill(self.nothing.sum(1) > 0, torch.inf)
+        near = self.blocks.one_hot(self.blocks.argmax(-distance))
+        return torch.where(far[:, owner], near + (choices - choices.detach()), choices)

@@ -1,0 +1,293 @@
+r"""A conditional generative adversarial network for tables, with rules nowhere, inside its training, or on its samples.
+
+Two networks play against each other. The generator turns noise and a *condition*, one level of one column, into a row
+of `RowLayout`; the critic looks at ten rows at a time, so that it sees when they are all alike, and says how real they
+are:
+
+.. math:: L_C = C(\hat r \oplus c) - C(r \oplus c) + \lambda (\|\nabla C\|_2 - 1)^2, \qquad
+          L_G = -C(\hat r \oplus c) + H(c, \hat d_c).
+
+Conditions are drawn with the logarithm of their frequency, and the real rows that the critic sees meet them, so that
+rare levels are learnt too. Three things differ from the paper: modes may be single values, null and special codes (see
+`mode_normalization`); choices are hard with the gradient of soft ones, so that rules are imposed on rows that could be
+drawn; and the weights that are kept are an average over steps, at the epoch whose marginals are nearest to a holdout's.
+
+With ``constrain="training"`` a row is corrected in data space before the critic sees it (C-DGM); with ``"sampling"``
+only the rows that are drawn are (P-DGM).
+
+References:
+    Xu et al., "Modeling Tabular Data using Conditional GAN", 2019.
+    Lin et al., "PacGAN: The power of two samples in generative adversarial networks", 2018.
+    Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, equation 3.
+    Stoian et al., "How Realistic Is Your Synthetic Data? Constraining Deep Generative Models for Tabular Data", 2024.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..compiler import Compiled
+from ..schema import Schema
+from .conditional_vector import ConditionalVector
+from .interface import Arrays, Generator, Progress
+from .neural import Average, Best, at_least, holdout, seeded, to_arrays, to_module, valid_constrain
+from .row_engine import RowEngine, marginal_distance
+
+__all__ = ["CTGANGenerator", "Critic", "RowGenerator", "gradient_penalty"]
+
+
+class RowGenerator(nn.Module):
+    r"""Noise and condition to a row: layers whose inputs are passed on beside their outputs.
+
+    .. math:: h_{l+1} = h_l \oplus \mathrm{ReLU}(\mathrm{BN}(W_l h_l))
+
+    Shapes:
+        ``(rows, noise + conditions)`` to raw values and logits ``(rows, layout.width)``.
+    """
+
+    def __init__(self, inputs: int, hidden: list[int], outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for size in hidden:
+            self.layers.append(nn.Sequential(nn.Linear(inputs, size), nn.BatchNorm1d(size), nn.ReLU()))
+            inputs += size
+        self.head = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw values and logits."""
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        raw: Tensor = self.head(x)
+        return raw
+
+
+class Critic(nn.Module):
+    """How real some rows are, ``pac`` of them at a time: ``(rows, width)`` to ``(rows / pac, 1)``."""
+
+    def __init__(self, width: int, hidden: list[int], pac: int) -> None:
+        super().__init__()
+        self.pac = pac
+        layers: list[nn.Module] = []
+        for before, after in pairwise([width * pac, *hidden]):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2), nn.Dropout(0.5)]
+        self.layers = nn.Sequential(*layers, nn.Linear([width * pac, *hidden][-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The higher, the more real."""
+        score: Tensor = self.layers(x.reshape(len(x) // self.pac, -1))
+        return score
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    r"""How far the slope of a critic is from 1 on the way from real rows to drawn ones.
+
+    .. math:: \mathbb{E}\, (\| \nabla_x C(x) \|_2 - 1)^2, \qquad x = u r + (1 - u) \hat r, \quad u \sim U(0, 1)
+
+    with one :math:`u` for all rows that the critic sees at a time.
+    """
+    mix = torch.rand(len(real) // critic.pac, 1, 1)
+    shape = (len(mix), critic.pac, -1)
+    x = (mix * real.reshape(shape) + (1 - mix) * fake.reshape(shape)).flatten(0, 1).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return (slope.reshape(len(mix), -1).square().sum(1).sqrt() - 1).square().mean()
+
+
+class CTGANGenerator(RowEngine, Generator):
+    """Conditional GAN for tables.
+
+    Args:
+        constrain: Where the rules given to `fit` act: ``none``, ``training`` (and on the rows that are drawn), or
+            ``sampling`` (only there).
+        epochs: The most passes over the table.
+        batch_size: Rows a step, a multiple of ``pac``.
+        pac: Rows that the critic sees at a time.
+        noise: Length of the noise.
+        generator_width: Width of the generator's two layers.
+        critic_width: Width of the critic's two layers.
+        generator_lr: Learning rate of the generator.
+        critic_lr: Learning rate of the critic.
+        weight_decay: Of the generator.
+        penalty: Weight of the gradient penalty.
+        temperature: Of the choices; lower is harder.
+        leak: The share of a gradient that passes entries which rules moved.
+        decay: Of the averaged weights of the generator.
+        modes: The most Gaussians of a column.
+        levels: The most levels of a column of texts; rare texts share levels.
+        patience: How many times the marginals, looked at every fifth epoch, may get no better before training stops; 0
+            for never.
+
+    References:
+        Xu et al., "Modeling Tabular Data using Conditional GAN", 2019, section 4 and its supplement.
+    """
+
+    engine: ClassVar[str] = "ctgan"
+
+    def __init__(
+        self,
+        *,
+        constrain: str = "none",
+        epochs: int = 100,
+        batch_size: int = 500,
+        pac: int = 10,
+        noise: int = 128,
+        generator_width: int = 256,
+        critic_width: int = 256,
+        generator_lr: float = 2e-4,
+        critic_lr: float = 2e-4,
+        weight_decay: float = 1e-6,
+        penalty: float = 10.0,
+        temperature: float = 0.2,
+        leak: float = 0.1,
+        decay: float = 0.99,
+        modes: int = 10,
+        levels: int = 100,
+        patience: int = 0,
+    ) -> None:
+        self.constrain = valid_constrain(constrain)
+        for name, value, least in (("epochs", epochs, 1), ("pac", pac, 1), ("batch_size", batch_size, 2 * pac)):
+            at_least(name, value, least)
+        self.epochs, self.batch_size, self.pac, self.noise = epochs, batch_size // pac * pac, pac, noise
+        self.generator_width, self.critic_width = generator_width, critic_width
+        self.generator_lr, self.critic_lr, self.weight_decay = generator_lr, critic_lr, weight_decay
+        self.penalty, self.temperature, self.leak, self.decay = penalty, temperature, leak, decay
+        self.modes, self.levels, self.patience = modes, levels, patience
+
+    def build(self) -> None:
+        """Make the networks for the layout; weights are drawn from torch's global generator."""
+        width, inputs = self.layout.width, self.noise + self.conditions.width
+        self.generator = RowGenerator(inputs, [self.generator_width] * 2, width)
+        self.critic = Critic(width + self.conditions.width, [self.critic_width] * 2, self.pac)
+
+    def fit(
+        self,
+        table: pd.DataFrame,
+        schema: Schema,
+        *,
+        rules: Compiled | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn a table; see `Generator.fit`."""
+        self.prepare(table, schema, rules)
+        alpha, codes = self.layout.encode(table, np.random.default_rng(seed))
+        train, held = holdout(len(table), 0.1, 5_000, seed)
+        self.conditions = ConditionalVector.fit(self.layout, codes[train])
+        with seeded(seed, 0):
+            self.build()
+        average, best = Average(self.generator, self.decay), Best(self.patience)
+        optimizers = self.optimizers()
+        steps = max(len(train) // self.batch_size, 1)
+        for epoch in range(self.epochs):
+            for step in range(steps):
+                with seeded(seed, 2, epoch * steps + step):
+                    self.training_step(optimizers, alpha[train], codes[train])
+                average.update(self.generator)
+            if epoch % 5 == 4 or epoch == self.epochs - 1:
+                distance = self.distance(average.module, alpha[held], codes[held], seed)
+                if progress is not None:
+                    progress((epoch + 1) / self.epochs, f"epoch {epoch + 1}: marginals {distance:.4f} apart")
+                if best.update(distance, average.module):
+                    break
+        self.generator.load_state_dict(best.weights)
+        return self
+
+    def optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+        """Of the critic and of the generator."""
+        betas = (0.5, 0.9)
+        return (
+            torch.optim.Adam(self.critic.parameters(), self.critic_lr, betas),
+            torch.optim.Adam(self.generator.parameters(), self.generator_lr, betas, weight_decay=self.weight_decay),
+        )
+
+    def training_step(
+        self, optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer], alpha: Tensor, codes: Tensor
+    ) -> tuple[float, float]:
+        """One step of the critic and one of the generator; gives their losses."""
+        of_critic, of_generator = optimizers
+        self.critic.train()
+        self.generator.train()
+        critic_loss = self.critic_loss(alpha, codes)
+        of_critic.zero_grad()
+        critic_loss.backward()
+        of_critic.step()
+        generator_loss = self.generator_loss()
+        of_generator.zero_grad()
+        generator_loss.backward()
+        of_generator.step()
+        return critic_loss.item(), generator_loss.item()
+
+    def critic_loss(self, alpha: Tensor, codes: Tensor) -> Tensor:
+        """How well the critic tells rows of the table from drawn ones, with the penalty on its slope."""
+        condition, _, rows = self.conditions.draw(self.batch_size)
+        with torch.no_grad():
+            fake, _ = self.fake(condition)
+        order = torch.randperm(self.batch_size)  # else a real row and a drawn one with the same condition go together
+        real = torch.cat([self.layout.row(alpha[rows], codes[rows]), condition], 1)[order]
+        fake = torch.cat([fake, condition], 1)
+        difference: Tensor = self.critic(fake).mean() - self.critic(real).mean()
+        return difference + self.penalty * gradient_penalty(self.critic, real, fake)
+
+    def generator_loss(self) -> Tensor:
+        """How well drawn rows pass for real ones, and how well they meet their conditions."""
+        condition, targets, _ = self.conditions.draw(self.batch_size)
+        fake, raw = self.fake(condition)
+        miss = self.layout.blocks.cross_entropy(raw[:, len(self.layout.numeric) :], targets).sum(1).mean()
+        realness: Tensor = self.critic(torch.cat([fake, condition], 1)).mean()
+        return miss - realness
+
+    def fake(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Drawn rows, with the rules imposed if they are to be, and the raw output that they come from."""
+        noise = torch.randn(len(condition), self.noise)
+        raw = self.generator(torch.cat([noise, condition], 1))
+        row = self.activated(raw)
+        return (self.layout.obey(row, self.view)[0] if self.view is not None else row), raw
+
+    def activated(self, raw: Tensor) -> Tensor:
+        """Raw output as a row: values in [-1, 1] and hard choices."""
+        count = len(self.layout.numeric)
+        return torch.cat([raw[:, :count].tanh(), self.layout.blocks.gumbel(raw[:, count:], self.temperature)], 1)
+
+    @torch.no_grad()
+    def draw_rows(self, n: int, fixed: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Values and codes of ``n`` rows; a column in ``fixed`` is the condition, if there is one."""
+        return self.draw_from(self.generator, n, fixed)
+
+    def draw_from(self, generator: nn.Module, n: int, fixed: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Values and codes of ``n`` rows; ``fixed`` holds the levels that columns may have."""
+        generator.eval()
+        alphas, codes = [torch.zeros(0, len(self.layout.numeric))], [torch.zeros(0, len(self.layout.blocks)).long()]
+        count = len(self.layout.numeric)
+        for start in range(0, n, 10_000):
+            size = min(10_000, n - start)
+            condition = self.conditions.draw_as_seen(size, fixed)
+            raw = generator(torch.cat([torch.randn(size, self.noise), condition], 1))
+            alphas.append(raw[:, :count].tanh())
+            codes.append(self.layout.blocks.argmax(self.layout.blocks.gumbel(raw[:, count:], self.temperature)))
+        return torch.cat(alphas), torch.cat(codes)
+
+    @torch.no_grad()
+    def distance(self, generator: nn.Module, alpha: Tensor, codes: Tensor, seed: int) -> float:
+        """How far the marginals of drawn rows are from those of some real ones, in [0, 1]."""
+        with seeded(seed, 3):
+            drawn = self.draw_from(generator, 2_000, {})
+        return marginal_distance(self.layout, (alpha, codes), drawn)
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """All that was learnt."""
+        arrays, extra = self.shared_state()
+        arrays |= to_arrays(self.generator, "generator.") | {"conditions": self.conditions.counts.numpy()}
+        return arrays, extra
+
+    def restore(self, arrays: Arrays, extra: dict[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.shared_restore(arrays, extra)
+        self.conditions = ConditionalVector(self.layout, torch.from_numpy(np.array(arrays["conditions"])))
+        with seeded(0):
+            self.build()
+        to_module(self.generator, arrays, "generator.")
