@@ -26,6 +26,7 @@ from .compiler import Compiled
 from .expressions import RuleSet
 from .io import Chunk, ReadOptions, Table, TableWriter, open_table
 from .repair_report import ChunkRepair, QuarantineFile, RepairReport
+from .rule_parser import Unseen
 from .schema import ColumnSchema, Schema
 
 __all__ = ["Progress", "repair", "repair_file"]
@@ -45,6 +46,7 @@ def repair(
     pin: Sequence[str] = (),
     coerce: bool = False,
     options: ReadOptions | None = None,
+    unseen: Unseen = "refuse",
     progress: Progress | None = None,
 ) -> tuple[Any, RepairReport]:
     """Repair a table in memory.
@@ -56,6 +58,7 @@ def repair(
         pin: Columns that must not change.
         coerce: Clip infinities and numbers past the lattice; else their rows are quarantined.
         options: Which texts mean null.
+        unseen: Whether a category that the table (or schema) never holds is an error.
         progress: See `Progress`.
 
     Returns:
@@ -73,7 +76,7 @@ def repair(
     """
     started = time.perf_counter()
     table = open_table(source, options)
-    rule_set, repairer = _prepare(table, rules, schema, pin, coerce)
+    rule_set, repairer = _prepare(table, rules, schema, pin, coerce, unseen)
     report = RepairReport(table.source)
     with table.writer(Path()) as writer:
         for repaired in _write_repaired(table, writer, repairer, progress):
@@ -94,6 +97,7 @@ def repair_file(
     pin: Sequence[str] = (),
     coerce: bool = False,
     options: ReadOptions | None = None,
+    unseen: Unseen = "refuse",
     progress: Progress | None = None,
 ) -> RepairReport:
     """Repair a CSV or Parquet file of any size, some megabytes at a time.
@@ -107,6 +111,7 @@ def repair_file(
         pin: Columns that must not change.
         coerce: Clip infinities and numbers past the lattice; else their rows are quarantined.
         options: How to read texts.
+        unseen: Whether a category that the table (or schema) never holds is an error.
         progress: See `Progress`.
 
     Returns:
@@ -118,7 +123,7 @@ def repair_file(
     """
     started = time.perf_counter()
     table, target = open_table(path, options), Path(out)
-    rule_set, repairer = _prepare(table, rules, schema, pin, coerce)
+    rule_set, repairer = _prepare(table, rules, schema, pin, coerce, unseen)
     report = RepairReport(table.source, out=str(target))
     quarantine: QuarantineFile | None = None
     with contextlib.ExitStack() as files:
@@ -140,9 +145,9 @@ def repair_file(
 
 
 def _prepare(
-    table: Table, rules: Any, schema: Schema | None, pin: Sequence[str], coerce: bool
+    table: Table, rules: Any, schema: Schema | None, pin: Sequence[str], coerce: bool, unseen: Unseen
 ) -> tuple[RuleSet, ChunkRepairer]:
-    rule_set, known = read_rules(rules, table, schema)
+    rule_set, known = read_rules(rules, table, schema, unseen)
     Schema(tuple(ColumnSchema(name, "text") for name in table.names)).require(pin, "--pin")
     chunks = table.chunks()
     first = next(iter(chunks))

@@ -307,6 +307,16 @@ def test_texts_that_only_other_rules_name_do_not_change_what_a_cell_becomes(tmp_
     assert report.moved_rows == 1
 
 
+def test_a_category_never_seen_is_refused_and_allowed_on_request(tmp_path):
+    content, rules = "kind,n\na,5\nb,1\na,2\n", ["if n >= 5 then kind in ['b', 'new']"]
+    with pytest.raises(RuleError, match="`kind` never holds 'new'"):
+        repaired(tmp_path, content, rules, pin=["n"])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    out, report = repaired(tmp_path, content, rules, pin=["n"], unseen="allow")
+    assert out.read_text() == "kind,n\nb,5\nb,1\na,2\n"
+    assert report.moved_rows == 1
+
+
 def test_an_empty_cell_is_filled_in_the_manner_of_its_column(tmp_path):
     content = "a;b\n1,25;x\n;y\n1,25;z\n"
     out, _ = repaired(tmp_path, content, ["a is not null"], options=ReadOptions(separator=";", decimal=","), pin=["b"])
