@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Adjacency"]
 
 INT32_LIMIT = 2**31
-RADIX = 2**16
 INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 Value = TypeVar("Value")
 
@@ -92,7 +91,7 @@ class Adjacency:
         dtype = index_dtype(num_dst, num_src, source.numel())
         source, destination = source.to(dtype), destination.to(dtype)
         rowptr, edge_id = _counting_sort(destination, num_dst)
-        col, row = source.index_select(0, edge_id), destination.index_select(0, edge_id)
+        col, row = _taken(source, edge_id), _taken(destination, edge_id)
         return cls._with_transpose(rowptr, col, row, num_src, edge_id)
 
     @classmethod
@@ -204,7 +203,7 @@ class Adjacency:
         cls, rowptr: Tensor, col: Tensor, row: Tensor, num_src: int, edge_id: Tensor | None
     ) -> Adjacency:
         rowptr_t, slot_t = _counting_sort(col, num_src)
-        return cls(rowptr, col, row, rowptr_t, row.index_select(0, slot_t), slot_t, edge_id)
+        return cls(rowptr, col, row, rowptr_t, _taken(row, slot_t), slot_t, edge_id)
 
     @property
     def num_dst(self) -> int:
@@ -357,17 +356,24 @@ def _counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
         ptr = torch.zeros(num_keys + 1, dtype=keys.dtype, device=keys.device)
         torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=ptr[1:])
         return ptr, torch.argsort(keys, stable=True).to(keys.dtype)
-    if max(num_keys, keys.numel()) <= RADIX:  # numpy sorts 16 bits by radix; scipy has to make containers
-        numbers = keys.numpy()
-        ptr = torch.zeros(num_keys + 1, dtype=keys.dtype)
-        np.cumsum(np.bincount(numbers, minlength=num_keys), out=ptr[1:].numpy())
-        return ptr, torch.from_numpy(np.argsort(numbers.astype(np.uint16), kind="stable")).to(keys.dtype)
+    from . import native  # at call time: kernels are called with patterns
+
+    if native.available():
+        return native.counting_sort(keys, num_keys)
     from scipy.sparse import csr_matrix
 
     one_an_edge = np.arange(keys.numel() + 1, dtype=keys.numpy().dtype)
     ones = np.ones(keys.numel(), dtype=np.int8)
     columns = csr_matrix((ones, keys.numpy(), one_an_edge), shape=(keys.numel(), num_keys)).tocsc()
     return torch.from_numpy(columns.indptr).to(keys.dtype), torch.from_numpy(columns.indices).to(keys.dtype)
+
+
+def _taken(values: Tensor, order: Tensor) -> Tensor:
+    """The entries of ``values`` that ``order`` names."""
+    from . import native  # at call time: kernels are called with patterns
+
+    fast = values.is_cpu and native.available()
+    return native.take_rows(values, order) if fast else values.index_select(0, order)
 
 
 def _must_be_integer(index: Tensor, name: str) -> None:

@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from torch import Tensor
+
 from graftable.errors import ConfigError
 
-__all__ = ["BACKENDS", "use_backend"]
+__all__ = ["BACKENDS", "backend_for", "is_tiny", "use_backend"]
 
 BACKENDS = {"reference": "reference", "torch": "torch_backend", "triton": "triton_backend"}
+TINY = 1024  # edges
 #: The backend of each kind of device, and under "forced" the one that answers for all; for every thread alike, since
 #: gradients on a GPU are computed in threads of autograd's own.
-_chosen: dict[str, ModuleType | None] = {"forced": None}
+_chosen: dict[str, ModuleType | None] = {"forced": None, "cpu": None, "cuda": None}
 
 
 @contextmanager
@@ -44,10 +47,17 @@ def use_backend(name: str) -> Iterator[None]:
         _chosen["forced"] = before
 
 
-def backend_for(device: str) -> ModuleType:
-    """The module whose functions answer for tensors on a kind of device, such as ``cpu``."""
-    chosen = _chosen["forced"] or _chosen.get(device)
+def backend_for(tensor: Tensor) -> ModuleType:
+    """The module whose functions answer for tensors that lie where this one does."""
+    device = "cuda" if tensor.is_cuda else "cpu"
+    chosen = _chosen["forced"] or _chosen[device]
     if chosen is None:
-        name = "triton_backend" if device == "cuda" else "torch_backend"
+        name = "triton_backend" if tensor.is_cuda else "torch_backend"
         chosen = _chosen[device] = importlib.import_module(f".{name}", __package__)
     return chosen
+
+
+def is_tiny(num_edges: int, x: Tensor) -> bool:
+    """Whether the work is done before a function of Python's is recorded, on the CPU and its own backend."""
+    forced = _chosen["forced"]
+    return (forced is None or forced is _chosen["cpu"]) and x.is_cpu and num_edges <= TINY and x.numel() <= 16 * TINY

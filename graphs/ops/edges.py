@@ -83,7 +83,7 @@ def edge_add(
     check_rows(adjacency, "a", a, adjacency.num_dst, "destinations", dims=(2,))
     check_shape(adjacency, "c", c, (adjacency.num_src, a.shape[1]), "one number for each source and head", ("a", a))
     total: Tensor = operators.edge_gather(adjacency, a, False) + operators.edge_gather(adjacency, c, True)
-    return total if negative_slope == 1.0 else leaky_relu(total, negative_slope)
+    return total if negative_slope == 1.0 else leaky_relu(total, negative_slope, inplace=negative_slope > 0)
 
 
 def gatv2_score(

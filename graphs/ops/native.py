@@ -18,6 +18,8 @@ from .native_build import load
 
 __all__ = [
     "available",
+    "counting_sort",
+    "edge_gather",
     "edge_sum",
     "gatv2_score",
     "gatv2_score_backward",
@@ -30,6 +32,7 @@ __all__ = [
     "spmm",
     "spmm_typed",
     "supports",
+    "take_rows",
     "typed_outer",
 ]
 
@@ -49,7 +52,10 @@ SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "gatv2_backward": "ppppppppnnnndpppi",
     "softmax": "ppnnppi",
     "softmax_backward": "pppnnpi",
+    "take": "pnpnpi",
+    "sort": "pnnpp",
 }
+NOTHING = torch.empty(0)  # in the place of results that nobody asked for
 SMALL = 2**16  # numbers read along edges, up to which a second thread takes longer to wake than the work does
 C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
 
@@ -64,7 +70,7 @@ def available() -> bool:
 def supports(x: Tensor, adjacency: Adjacency | None = None) -> bool:
     """Whether the kernels take this tensor: on the CPU, of 32 or 64 bits, and compiled."""
     index = torch.int32 if adjacency is None else adjacency.rowptr.dtype
-    return x.dtype in VALUES and x.device.type == "cpu" and _library(x.dtype, index) is not None
+    return x.is_cpu and x.dtype in VALUES and _library(x.dtype, index) is not None
 
 
 def _library(value: torch.dtype, index: torch.dtype) -> SimpleNamespace | None:
@@ -117,20 +123,22 @@ def _sum(
     x: Tensor,
     weight: Tensor | None,
     kind: int,
-    shape: tuple[int, int],
+    heads: int,
+    width: int,
     transposed: bool,
-    *,
     mean: bool = False,
     col: Tensor | None = None,
     edge_type: Tensor | None = None,
 ) -> Tensor:
     ptr, far, slot, n = _half(adjacency, transposed)
     far = far if col is None else col
-    x, weight = _rows(x), None if weight is None else weight.contiguous()
-    y = torch.empty((n, *x.shape[1:]), dtype=x.dtype)
+    x, edges = x if x.is_contiguous() else _rows(x), far.shape[0]
+    weight = None if weight is None else weight.contiguous()  # named, lest a copy be freed before it is read
+    y = torch.empty(n, width, dtype=x.dtype) if x.dim() == 2 else torch.empty((n, *x.shape[1:]), dtype=x.dtype)
     _for(adjacency, x).sum(
-        ptr.data_ptr(), far.data_ptr(), _at(slot), _at(edge_type), x.data_ptr(), _at(weight),
-        n, far.shape[0], x.stride(0), *shape, kind, mean, y.data_ptr(), _threads(adjacency, x.shape[1:].numel()),
+        ptr.data_ptr(), far.data_ptr(), _at(slot), _at(edge_type), x.data_ptr(),
+        _at(weight), n, edges, x.stride(0), heads, width, kind, mean, y.data_ptr(),
+        1 if edges * heads * width <= SMALL else torch.get_num_threads(),
     )  # fmt: skip
     return y
 
@@ -147,28 +155,56 @@ def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: boo
     if mean and transposed:  # the degree is that of the far end
         share = adjacency.inverse_degree(x.dtype)
         if weight is None:
-            return _sum(adjacency, x, share, PER_SOURCE, shape, transposed)
+            return _sum(adjacency, x, share, PER_SOURCE, *shape, transposed)
         share = share.index_select(0, adjacency.row)
         weight = weight * (share if weight.dim() == 1 else share[:, None])
-    return _sum(adjacency, x, weight, kind, shape, transposed, mean=mean and not transposed)
+    return _sum(adjacency, x, weight, kind, *shape, transposed, mean and not transposed)
 
 
 def spmm_typed(adjacency: Adjacency, x: Tensor, table: Tensor, edge_type: Tensor, transposed: bool) -> Tensor:
     """y_i = sum of table[type_e] * x_j over the edges e from j to i. Shapes: x [n_in, F], table [R, F]."""
     edge_type = edge_type.to(adjacency.rowptr.dtype).contiguous()
-    return _sum(adjacency, x, table, PER_COLUMN, (1, x.shape[1]), transposed, edge_type=edge_type)
+    return _sum(adjacency, x, table, PER_COLUMN, 1, x.shape[1], transposed, edge_type=edge_type)
 
 
 def edge_sum(adjacency: Adjacency, values: Tensor, transposed: bool) -> Tensor:
     """The sum of the values of the edges into each destination (``transposed``: out of each source)."""
     flat = values.reshape(values.shape[0], values.shape[1:].numel())
     slots = adjacency.slot_t if transposed else adjacency.cached("slots", lambda: _slots(adjacency))
-    y = _sum(adjacency, flat, None, NONE, (1, flat.shape[1]), transposed, col=slots)
+    y = _sum(adjacency, flat, None, NONE, 1, flat.shape[1], transposed, col=slots)
     return y.view(y.shape[0], *values.shape[1:])
 
 
 def _slots(adjacency: Adjacency) -> Tensor:
     return torch.arange(adjacency.num_edges, dtype=adjacency.rowptr.dtype)
+
+
+def edge_gather(adjacency: Adjacency, x: Tensor, transposed: bool) -> Tensor:
+    """The row of x for each edge's destination (``transposed``: source)."""
+    return take_rows(x, adjacency.col if transposed else adjacency.row)
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """The rows of x, or its entries, that an index names; every index must have a row."""
+    x, count, width = x.contiguous(), index.shape[0], x.shape[1:].numel()
+    out = torch.empty((count, *x.shape[1:]), dtype=x.dtype)
+    kernels = _library(torch.float32, index.dtype)
+    assert kernels is not None, "ask supports() first"
+    kernels.take(
+        index.data_ptr(), count, x.data_ptr(), width * x.element_size(), out.data_ptr(),
+        1 if count * width <= SMALL else torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
+    """Where each key begins, and the stable order of the keys, all of them in [0, num_keys)."""
+    keys = keys.contiguous()
+    ptr, order = torch.empty(num_keys + 1, dtype=keys.dtype), torch.empty_like(keys)
+    kernels = _library(torch.float32, keys.dtype)
+    assert kernels is not None, "ask available() first"
+    kernels.sort(keys.data_ptr(), keys.shape[0], num_keys, ptr.data_ptr(), order.data_ptr())
+    return ptr, order
 
 
 def typed_outer(adjacency: Adjacency, a: Tensor, b: Tensor, edge_type: Tensor, num_types: int) -> Tensor:
@@ -184,12 +220,15 @@ def typed_outer(adjacency: Adjacency, a: Tensor, b: Tensor, edge_type: Tensor, n
 
 def sddmm(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
     """s_e = <a_i, b_j>, per head where a and b have heads. Shapes: a [n_dst, F] or [n_dst, H, D]; s [E] or [E, H]."""
-    a, b = a.contiguous(), b.contiguous()
-    heads, width = (1, a.shape[1]) if a.dim() == 2 else (a.shape[1], a.shape[2])
-    out = torch.empty((adjacency.num_edges, *a.shape[1:-1]), dtype=a.dtype)
+    a, b, edges = a.contiguous(), b.contiguous(), adjacency.num_edges
+    if a.dim() == 2:
+        (n, width), heads, out = a.shape, 1, torch.empty(edges, dtype=a.dtype)
+    else:
+        n, heads, width = a.shape
+        out = torch.empty(edges, heads, dtype=a.dtype)
     _for(adjacency, a).sddmm(
         adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), a.data_ptr(), b.data_ptr(),
-        adjacency.num_dst, adjacency.num_edges, heads, width, out.data_ptr(), _threads(adjacency, heads * width),
+        n, edges, heads, width, out.data_ptr(), 1 if edges * heads * width <= SMALL else torch.get_num_threads(),
     )  # fmt: skip
     return out
 
@@ -207,16 +246,18 @@ def multi_aggregate(
     index, traced = adjacency.rowptr.dtype, "values" not in asked
 
     def out(wanted: bool, dtype: torch.dtype) -> Tensor:
+        if not (wanted or traced):
+            return NOTHING
         return torch.empty(shape if wanted else 0, dtype=dtype)
 
-    mean, std = out(wants_std or "mean" in asked, x.dtype), out(wants_std, x.dtype)
+    mean, std = out("mean" in asked or (wants_std and traced), x.dtype), out(wants_std, x.dtype)
     largest, argmax = out(wants_max, x.dtype), out(wants_max and traced, index)
     smallest, argmin = out(wants_min, x.dtype), out(wants_min and traced, index)
-    center = x.mean(0) if wants_std else x.new_empty(0)
+    center = x.mean(0) if wants_std and traced else out(False, x.dtype)
     _for(adjacency, x).aggregate(
         adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), x.data_ptr(),
-        adjacency.num_dst, adjacency.num_edges, x.stride(0), x.shape[1], eps, mean.data_ptr(), largest.data_ptr(),
-        smallest.data_ptr(), std.data_ptr(), argmax.data_ptr(), argmin.data_ptr(), _threads(adjacency, x.shape[1]),
+        adjacency.num_dst, adjacency.num_edges, x.stride(0), x.shape[1], eps,
+        *(each.data_ptr() for each in (mean, largest, smallest, std, argmax, argmin)), _threads(adjacency, x.shape[1]),
     )  # fmt: skip
     return mean, largest, smallest, std, argmax, argmin, center
 

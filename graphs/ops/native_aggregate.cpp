@@ -80,7 +80,7 @@ struct Aggregate {
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const int64_t o = out + k * L;
-        if constexpr (SUMS > 0) store(mean + o, sum[k] / count, streaming);
+        if (SUMS > 0 && mean) store(mean + o, sum[k] / count, streaming);  // absent where only the spread is wanted
         if constexpr (SUMS > 1) {
           const V m = shifted[k] / count, least_variance = V{} + eps;
           V s = squares[k] / count - m * m;

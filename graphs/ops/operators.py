@@ -105,10 +105,33 @@ def _edge_sum_backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     return edge_gather(ctx.adjacency, g, ctx.transposed), None
 
 
+def _edge_gather_plain(adjacency: Adjacency, x: Tensor, transposed: bool) -> Tensor:
+    return x.index_select(0, adjacency.col if transposed else adjacency.row)
+
+
+def _edge_sum_plain(adjacency: Adjacency, values: Tensor, transposed: bool) -> Tensor:
+    nodes = adjacency.col if transposed else adjacency.row
+    return _rows_out(adjacency, values, transposed).zero_().index_add(0, nodes, values)
+
+
 edge_gather = Operator(
-    "edge_gather", "Tensor x, bool transposed", "Tensor", _edge_gather_fake, _side_save, _edge_gather_backward
+    "edge_gather",
+    "Tensor x, bool transposed",
+    "Tensor",
+    _edge_gather_fake,
+    _side_save,
+    _edge_gather_backward,
+    _edge_gather_plain,
 )
-edge_sum = Operator("edge_sum", "Tensor values, bool transposed", "Tensor", _rows_out, _side_save, _edge_sum_backward)
+edge_sum = Operator(
+    "edge_sum",
+    "Tensor values, bool transposed",
+    "Tensor",
+    _rows_out,
+    _side_save,
+    _edge_sum_backward,
+    _edge_sum_plain,
+)
 
 
 class _Permutation(torch.autograd.Function):

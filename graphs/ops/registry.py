@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from .adjacency import Adjacency
-from .backends import backend_for
+from .backends import backend_for, is_tiny
 
 __all__ = ["Operator"]
 
@@ -36,6 +36,8 @@ class Operator:
         save: ``(context, inputs, outputs)``; keeps what the formula needs.
         backward: ``(context, *gradients)`` to one gradient, or None, for each input; made of operators, so that it
             compiles, and can be differentiated in turn where they can. None: the operator has no derivative.
+        plain: ``(adjacency, *inputs)`` in torch's own differentiable calls, for tiny graphs on the CPU: there, to
+            record a function of Python's takes longer than the work.
         autocast: What autocast makes of inputs of 32 bits and fewer: ``low`` its own type, as for products of
             matrices, whose sums the kernels keep in float32; ``float32`` as for a softmax; None leaves them.
     """
@@ -46,6 +48,7 @@ class Operator:
     fake: Callable[..., Any]
     save: Callable[..., None] | None = None
     backward: Callable[..., tuple[Any, ...]] | None = None
+    plain: Callable[..., Tensor] | None = None
     autocast: Literal["low", "float32"] | None = None
 
     def __post_init__(self) -> None:
@@ -58,8 +61,8 @@ class Operator:
 
     def __call__(self, adjacency: Adjacency, *inputs: Any) -> Any:
         """Compute, with a gradient where one is wanted."""
-        if self.autocast is not None and torch.is_autocast_enabled(adjacency.col.device.type):
-            inputs = tuple(map(self._cast, inputs))
+        if torch._C._is_any_autocast_enabled() and self.autocast is not None:
+            inputs = self._autocast(adjacency, inputs)
         if torch.compiler.is_compiling() or type(adjacency.col) is not Tensor:
             return getattr(torch.ops.graftable, self.name).default(*adjacency.pattern, *inputs)
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
@@ -67,6 +70,8 @@ class Operator:
         if torch.is_grad_enabled():
             for each in inputs:
                 if isinstance(each, Tensor) and each.requires_grad:
+                    if self.plain is not None and is_tiny(adjacency.num_edges, each):
+                        return self.plain(adjacency, *inputs)
                     return _record(self, adjacency, *inputs)
         return self.compute(adjacency, *inputs)
 
@@ -88,7 +93,7 @@ class Operator:
 
     def compute(self, adjacency: Adjacency, *inputs: Any) -> Any:
         """The backend's answer, without a gradient."""
-        return getattr(backend_for(adjacency.col.device.type), self.name)(adjacency, *inputs)
+        return getattr(backend_for(adjacency.col), self.name)(adjacency, *inputs)
 
     def differentiate(self, context: Any, *gradients: Any) -> tuple[Any, ...]:
         """The gradients of the inputs.
@@ -103,6 +108,9 @@ class Operator:
                 f"graftable::{self.name} has no derivative; only first derivatives pass through it."
             )
         return self.backward(context, *gradients)
+
+    def _autocast(self, adjacency: Adjacency, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(self._cast, inputs)) if torch.is_autocast_enabled(adjacency.col.device.type) else inputs
 
     def _cast(self, each: Any) -> Any:
         if not isinstance(each, Tensor) or not each.is_floating_point() or each.dtype == torch.float64:

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from . import native, torch_aggregate, torch_attention, torch_primitives, torch_sums
+from . import native, torch_aggregate, torch_attention, torch_sums
 from .adjacency import Adjacency
-from .torch_sums import edge_gather, edge_sum
+from .backends import TINY
+from .torch_sums import edge_sum
 
 __all__ = [
     "edge_gather",
@@ -56,18 +57,14 @@ def _compiled_first(module: Any, name: str) -> Callable[..., Any]:
     return kernel
 
 
-def _is_small(adjacency: Adjacency, x: Tensor) -> bool:
-    """Whether the work is less than torch takes to wake its other threads."""
-    return adjacency.num_edges * x.shape[1] <= native.SMALL
-
-
 def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: bool, mean: bool) -> Tensor:
     """Weighted sum of neighbours; the contract of every backend."""
     by_head = weight is not None and weight.dim() == 2
     if x.dim() == 3 and not by_head:
         flat = spmm(adjacency, x.flatten(1), weight, transposed, mean)
         return flat.view(flat.shape[0], *x.shape[1:])
-    if (by_head or _is_small(adjacency, x)) and _compiled_takes(adjacency, (x, weight)):
+    small = adjacency.num_edges * x.shape[1] <= native.SMALL  # less than torch takes to wake its other threads
+    if (small or by_head) and native.supports(x, adjacency) and (weight is None or weight.dtype is x.dtype):
         if mean and not by_head:  # as torch's sums take it, so that a graph gives the same bits alone and in a batch
             share = torch_sums.mean_share(adjacency, x.dtype, False)
             return native.spmm(adjacency, x, share if weight is None else weight * share, transposed, False)
@@ -75,14 +72,14 @@ def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: boo
     return torch_sums.spmm(adjacency, x, weight, transposed, mean)
 
 
-def sddmm(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
-    """Inner product along each edge; the contract of every backend."""
-    beyond_cache = 3 * b.numel() * b.element_size() > torch_primitives.WIDE
-    if (a.dim() == 3 or beyond_cache or _is_small(adjacency, b)) and _compiled_takes(adjacency, (a, b)):
-        return native.sddmm(adjacency, a, b)
-    return torch_sums.sddmm(adjacency, a, b)
+def edge_gather(adjacency: Adjacency, x: Tensor, transposed: bool) -> Tensor:
+    """The row of x for each edge's destination or source; the contract of every backend."""
+    if adjacency.num_edges > TINY and native.supports(x, adjacency):
+        return native.edge_gather(adjacency, x, transposed)
+    return torch_sums.edge_gather(adjacency, x, transposed)
 
 
+sddmm = _compiled_first(torch_sums, "sddmm")
 spmm_typed = _compiled_first(torch_sums, "spmm_typed")
 typed_outer = _compiled_first(torch_sums, "typed_outer")
 multi_aggregate = _compiled_first(torch_aggregate, "multi_aggregate")

@@ -93,6 +93,17 @@ def test_sums_equal_the_reference(dtype, index):
 
 @compiled
 @pytest.mark.parametrize(("dtype", "index"), TYPES)
+def test_rows_are_taken_as_by_torch_short_or_long_in_cache_or_beyond(dtype, index):
+    for width, count in ((None, 9), (0, 9), *((width, 5000) for width in (1, 2, 4, 8, 16, 17, 64, 100)), (64, 300_000)):
+        x = numbers(40, dtype=dtype) if width is None else numbers(40, width, dtype=dtype)
+        order = torch.randint(40, (count,), generator=torch.Generator().manual_seed(2)).to(index)
+        assert torch.equal(native.take_rows(x, order), x.index_select(0, order))
+    wide = numbers(40, 2, 8, dtype=dtype)
+    assert torch.equal(native.take_rows(wide[:, :, ::2], order), wide[:, :, ::2].index_select(0, order))
+
+
+@compiled
+@pytest.mark.parametrize(("dtype", "index"), TYPES)
 def test_sums_by_type_equal_the_reference(dtype, index):
     adjacency, edge_type = graph(index=index), torch.arange(300) % 5
     for width in WIDTHS:
