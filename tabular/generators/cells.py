@@ -16,7 +16,7 @@ from graftable.errors import DataError
 from ..io import open_table
 from ..schema import ColumnSchema, Schema, did_you_mean
 
-__all__ = ["NumberCells", "check_table", "pack_texts", "read_numbers", "read_texts", "unpack_texts"]
+__all__ = ["NumberCells", "check_table", "data_space", "pack_texts", "read_numbers", "read_texts", "unpack_texts"]
 
 Mask = NDArray[np.bool_]
 
@@ -91,6 +91,27 @@ def read_numbers(series: pd.Series, column: ColumnSchema) -> NumberCells:
         what = "a date" if column.kind == "datetime" else "a finite number"
         raise DataError(f"row {row}, column `{column.name}`: found {series.iloc[row]!r:.60}, expected {what}.")
     return NumberCells(np.where(missing | (special >= 0), 0.0, values), missing, special)
+
+
+def data_space(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """A table in the form in which generators draw rows: floats, days since 1970-01-01, and texts.
+
+    Example:
+        >>> frame = pd.DataFrame({"day": ["1970-01-03", None], "yes": [True, False]})
+        >>> data_space(frame, Schema.detect(frame)).values.tolist()
+        [[2.0, 'true'], [nan, 'false']]
+    """
+    columns = {}
+    for column in schema:
+        if column.is_numeric:
+            cells = read_numbers(table[column.name], column)
+            codes = np.array([float(text) for text in column.special if column.kind != "datetime"] or [np.nan])
+            values = np.where(cells.special >= 0, codes[np.minimum(cells.special, len(codes) - 1)], cells.values)
+            columns[column.name] = pd.Series(np.where(cells.missing, np.nan, values), table.index)
+        else:
+            texts = np.array(read_texts(table[column.name]).to_pylist(), object)
+            columns[column.name] = pd.Series(texts, table.index, dtype=object)
+    return pd.DataFrame(columns, index=table.index)
 
 
 def pack_texts(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
