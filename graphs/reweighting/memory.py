@@ -79,6 +79,8 @@ class SampleMemory:
 
     def beside(self, batch: Rows) -> Rows:
         """Put remembered rows of other samples below a batch; forget them if they do not go with it."""
+        if self.rows is not None and self.rows.z.device != batch.z.device:  # after loading a checkpoint
+            self.rows = self.rows.map(lambda column: column.to(batch.z.device))
         if self.rows is not None and not self._goes_with(batch):
             self.rows = None
         if self.rows is None:
@@ -98,7 +100,7 @@ class SampleMemory:
         self.rows = joined.take(order[-self.size :])
 
     def _goes_with(self, batch: Rows) -> bool:
-        if self.rows is None or not self.rows.is_like(batch) or self.rows.z.device != batch.z.device:
+        if self.rows is None or not self.rows.is_like(batch):
             return False
         if self.drift is None or len(batch.z) == 0:
             return True
