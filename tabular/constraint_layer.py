@@ -5,10 +5,12 @@ Within a convex cell a row is corrected by one walk, column after column,
 .. math:: x_c \leftarrow \min(\max(x_c, \ell_c), u_c), \qquad
     \ell_c = \max_{r \in \mathrm{lower}(c)} \Big(\beta_r + \sum_{j \text{ earlier}} \alpha_{rj} x_j\Big),
 
-with the bounds of the compiled program. Columns that do not depend on each other are corrected together: the batch lies
-column by column, so that a level is a sparse product over columns, a segment maximum over the rows that bound one
-column, and a clamp. Where rules offer a choice, each row takes the cell to which it is nearest. What backpropagation
-needs is computed again from the input, a piece of the batch at a time.
+with the bounds of the compiled program. Columns that do not depend on each other are corrected together: the batch
+lies column by column, so that a level is a sparse product over columns and a few clamps. Where rules offer a choice,
+each row takes the cell to which it is nearest. A batch goes in pieces that stay in cache from first level to last.
+
+Of all this only a record is kept for the way back: which bound moved which entry. The gradient of an entry that moved
+goes to the columns of the bound that moved it last, from the last level to the first.
 
 The layer works in floating point and serves training; the guarantee is the finisher's, in integers, on what is written.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -29,13 +31,13 @@ from graftable.errors import ConfigError, ShapeError
 from .compiler import Compiled, ContradictionError
 from .expressions import RuleSet
 from .layer_lowering import Lowering
-from .layer_walks import Categories, Plan
+from .layer_walks import Categories, Plan, largest
 from .program import Component
 from .schema import Schema
 
 __all__ = ["ConstraintLayer"]
 
-CHUNK = 4_096  # rows at a time on a CPU, so that the columns of a walk stay in cache
+CHUNK = 2**18  # numbers at a time on a CPU, so that the columns of a walk stay in cache
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -106,22 +108,23 @@ class ConstraintLayer(nn.Module):
         lacking = sorted(set(self.compiled.program().categorical) - set(given))
         if lacking:
             raise ConfigError(f"categories lacks {', '.join(lacking)}, of which the rules speak; give codes for them.")
-        numbers, given = self._by_nulls(x.float() if x.dtype in HALVES else x, given)
+        with torch.autocast(x.device.type, enabled=False):  # a bound in half precision would not hold
+            numbers, given = self._by_nulls(x.float() if x.dtype in HALVES else x, given)
         numbers = numbers.to(x.dtype)
         return numbers if categories is None else (numbers, given)
 
     def _by_nulls(self, x: Tensor, categories: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Rows with the same nulls have one program."""
-        program = self.compiled.program()
+        """Rows with the same nulls have one program; most batches have no nulls, and no number out of range."""
         if not x.numel():
             return x.clone(), categories
-        points = x.new_tensor([program.scales.get(name, 1) for name in self.columns])
-        limit = torch.finfo(x.dtype).max ** 0.5 / points  # sums of infinities would be nan
-        least, most = x.detach().aminmax()
-        if bool(torch.maximum(-least, most) < limit.min()):  # no nan either
-            return self._corrected(x, categories, frozenset())
+        try:
+            return self._corrected(x, categories, frozenset(), any_number=True)
+        except _OutOfRangeError:
+            pass
+        program = self.compiled.program()
         touched = torch.tensor([self.columns.index(name) for name in program.columns], device=x.device)
-        limit = torch.full_like(limit, float("inf")).index_copy_(0, touched, limit.index_select(0, touched))
+        points = x.new_tensor([program.scales[name] for name in program.columns])
+        limit = x.new_full(x.shape[1:], float("inf")).index_copy_(0, touched, largest(x.dtype) / points)
         x = x.clamp(-limit, limit)
         missing = x.detach().index_select(1, touched).isnan()
         if not bool(missing.any()):
@@ -137,14 +140,21 @@ class ConstraintLayer(nn.Module):
         return x, categories
 
     def _corrected(
-        self, x: Tensor, categories: dict[str, Tensor], nulls: frozenset[str]
+        self, x: Tensor, categories: dict[str, Tensor], nulls: frozenset[str], *, any_number: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Numbers and categories of rows with the same nulls."""
+        """Numbers and categories of rows with the same nulls.
+
+        Raises:
+            _OutOfRangeError: If ``any_number`` may come, and one is null or too large to calculate with.
+        """
         plan = self._plan(nulls, x)
         if plan is None:
             return x, categories
         cells: list[Tensor | None] = []
-        numbers: Tensor = _Correction.apply(x, plan, self.leak, categories, cells)  # type: ignore[no-untyped-call]
+        learns = torch.is_grad_enabled() and x.requires_grad
+        numbers: Tensor = _Correction.apply(  # type: ignore[no-untyped-call]
+            x, plan, categories, cells, _Options(self.leak, learns, any_number)
+        )
         for part, cell in zip(plan.parts, cells, strict=True):
             masked = {name: part.masked(name, categories[name], cell) for name in part.allowed}
             categories = {**categories, **masked}
@@ -181,53 +191,70 @@ def _alike(missing: Tensor) -> tuple[Tensor, ...]:
     return groups
 
 
+class _OutOfRangeError(Exception):
+    """A batch holds a null, or a number that is too large to calculate with."""
+
+
+class _Options(NamedTuple):
+    """Of a correction: the leak, whether a gradient is to come, and whether the numbers were not yet looked at."""
+
+    leak: float
+    learns: bool
+    any_number: bool
+
+
 class _Correction(torch.autograd.Function):
-    """The walk of a plan, with a gradient that walks again; fills in the cells that were chosen."""
+    """The walk of a plan, with a record of what moved for the way back; fills in the cells that were chosen."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: Plan, leak: float, categories: Categories, cells: list[Any]) -> Tensor:
-        out = x.clone()
-        size = _piece(x)
-        places = plan.places[plan.moved]
-        scaled = int((plan.moved < len(plan.points)).sum())
+    def forward(
+        ctx: Any, x: Tensor, plan: Plan, categories: Categories, cells: list[Tensor | None], options: _Options
+    ) -> Tensor:
+        out, size, moved = torch.empty_like(x), _piece(x, plan), plan.places[plan.moved]
         split = {name: values.split(size) for name, values in categories.items()}
-        chosen = []
+        chosen, records = [], []
         for index, (rows, written) in enumerate(zip(x.split(size), out.split(size), strict=True)):
-            columns = plan.lattice(rows)
-            before = columns.index_select(0, plan.moved[:scaled])
+            written.copy_(rows)  # piece by piece, to find them in cache
+            columns = plan.gather(rows)
+            given = columns[plan.rounded].clone()
+            plan.count(columns)
+            if options.any_number and not plan.takes(columns):
+                raise _OutOfRangeError
             chosen.append(plan.cells(columns, {name: values[index] for name, values in split.items()}))
-            columns = plan.correct(columns, chosen[-1])
-            after = columns.index_select(0, plan.moved)
-            new = plan.units(columns).index_select(0, plan.moved)
-            if scaled:  # there and back again is not exact
-                old = rows.index_select(1, places[:scaled]).t()
-                new[:scaled] = torch.where(after[:scaled] == before, old, new[:scaled])
-            written.index_copy_(1, places, new.t())
+            before = columns[plan.moved if options.leak else plan.rounded].clone()
+            record: list[Tensor] | None = [] if options.learns else None
+            plan.correct(columns, chosen[-1], record)
+            if record is not None:
+                records += record
+                if options.leak:
+                    records.append((columns[plan.moved] != before).to(x.dtype))
+            plan.units(columns, given, before)
+            written.index_copy_(1, moved, columns[plan.moved].t())
         cells += [None if found[0] is None else torch.cat(found) for found in zip(*chosen, strict=True)]
-        ctx.plan, ctx.leak, ctx.chosen = plan, leak, chosen
-        ctx.save_for_backward(x)
+        ctx.plan, ctx.leak, ctx.size = plan, options.leak, size
+        ctx.save_for_backward(*records)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (x,) = ctx.saved_tensors
-        plan, out, size = ctx.plan, grad.clone(), _piece(x)
-        points = x.new_ones(len(plan.places), 1)
-        points[: len(plan.points)] = plan.points
-        pieces = zip(x.split(size), grad.split(size), out.split(size), ctx.chosen, strict=True)
-        for rows, given, written, cells in pieces:
-            columns = plan.lattice(rows).requires_grad_()
-            with torch.enable_grad():
-                corrected = plan.correct(columns, cells)
-            given = given.index_select(1, plan.places).t() / points
-            (back,) = torch.autograd.grad(corrected, columns, given)
-            if ctx.leak:
-                back = back + ctx.leak * given * (corrected != columns)
-            written.index_copy_(1, plan.places, (back * points).t())
+        plan, leak, out = ctx.plan, ctx.leak, torch.empty_like(grad)
+        records, count = ctx.saved_tensors, len(plan.sides) + bool(leak)
+        for index, (rows, written) in enumerate(zip(grad.split(ctx.size), out.split(ctx.size), strict=True)):
+            written.copy_(rows)
+            record = records[index * count : (index + 1) * count]
+            columns = plan.gather(rows)
+            scaled = columns[: len(plan.points)].div_(plan.points)
+            leaked = leak * columns[plan.moved] * record[-1] if leak else None
+            with torch.autocast(columns.device.type, enabled=False):
+                plan.pull(columns, record[: len(plan.sides)])
+            if leaked is not None:
+                columns[plan.moved].add_(leaked)
+            scaled.mul_(plan.points)
+            written.index_copy_(1, plan.places, columns.t())
         return out, None, None, None, None
 
 
-def _piece(x: Tensor) -> int:
+def _piece(x: Tensor, plan: Plan) -> int:
     """How many rows to take at a time."""
-    return CHUNK if x.device.type == "cpu" else len(x)
+    return max(CHUNK // max(plan.width, 1), 1) if x.device.type == "cpu" else len(x)

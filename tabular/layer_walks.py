@@ -6,66 +6,118 @@ not moved by rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
-from torch.nn.functional import hardshrink
 
-from graftable.graphs.ops import Adjacency, segment_reduce, spmm
+from graftable.graphs.ops import Adjacency, spmm
 
-__all__ = ["Categories", "Choice", "Part", "Plan", "Side"]
+__all__ = ["Categories", "Choice", "Part", "Plan", "Side", "Sums", "largest"]
 
 Categories = Mapping[str, Tensor]
 
+NARROW = 64  # columns of a batch, beyond which reading one after the other misses the cache too often
+BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 NOISE = {torch.float32: 2.0**-6, torch.float64: 2.0**-26}
 """Numbers this close to a lattice point are taken to lie on it: what a float leaves of a decimal."""
 
 
+def largest(dtype: torch.dtype) -> float:
+    """In lattice points; sums of larger numbers could be infinite, and their differences nan."""
+    return float(torch.finfo(dtype).max ** 0.5)
+
+
 @dataclass(frozen=True)
-class Side:
-    """Lower or upper bounds that can be applied at once: sums over columns, and which of them bound which column.
+class Sums:
+    """Affine functions of the columns, ``(weight * columns + constant) / divisor``, of which a cell may leave out some.
 
     Attributes:
-        targets: The places of the columns that are bounded.
-        pattern: Bounds over columns.
+        constant: ``(sums, 1)``, or ``(sums, cells + 1)`` where cells differ: infinite where the cell leaves a sum out.
+        pattern: Sums over columns; None if all are constant.
         weight: The factor of each entry of ``pattern``.
-        constant: ``(bounds, 1)``, what is added to each sum.
-        divisor: ``(bounds, 1)``, by what it is divided then; None for ones.
-        idle: ``(bounds, cells + 1)``, 0 where a bound counts and infinite where it does not; None if all count.
-        segments: The bounds of each target; None if each has one, so that there is nothing to compare.
+        divisor: ``(sums, 1)``; None for ones.
+        sources: The places of the columns that are read.
+        adjoint: Sources over sums, the transpose of ``pattern``.
+        adjoint_weight: The factor of each entry of ``adjoint``.
+    """
+
+    constant: Tensor
+    pattern: Adjacency | None = None
+    weight: Tensor | None = None
+    divisor: Tensor | None = None
+    sources: Tensor | None = None
+    adjoint: Adjacency | None = None
+    adjoint_weight: Tensor | None = None
+
+    def values(self, columns: Tensor, cell: Tensor | None = None) -> Tensor:
+        """``(sums, rows)``, or ``(sums, 1)`` where all rows have the same."""
+        constant = self.constant if cell is None else self.constant.index_select(1, cell)
+        if self.pattern is None:
+            return constant
+        values = spmm(self.pattern, columns, self.weight).add_(constant)
+        return values if self.divisor is None else values.div_(self.divisor)
+
+    def pull(self, grad: Tensor, given: Tensor) -> None:
+        """Add to the gradient of the columns, in place, what comes of that of the sums, which is used up."""
+        if self.adjoint is not None and self.sources is not None:
+            given = given if self.divisor is None else given.div_(self.divisor)
+            grad.index_add_(0, self.sources, spmm(self.adjoint, given, self.adjoint_weight))
+
+
+@dataclass(frozen=True)
+class Side:
+    """Lower or upper bounds that can be applied at once.
+
+    The first bound of every target comes first, then the second of those that have two, and so on. So a round compares
+    neighbouring rows of memory, and an entry moves in at most one round for good: the last that moved it.
+
+    Attributes:
+        targets: The places of the columns that are bounded, those with most bounds first.
+        rounds: How many targets each round bounds.
+        sums: The bounds.
         upper: Whether the least bound counts, not the largest.
     """
 
     targets: Tensor
-    pattern: Adjacency
-    weight: Tensor
-    constant: Tensor
-    divisor: Tensor | None
-    idle: Tensor | None
-    segments: Adjacency | None
+    rounds: tuple[int, ...]
+    sums: Sums
     upper: bool
 
-    def bounds(self, columns: Tensor, cell: Tensor | None = None) -> Tensor:
-        """``(targets, rows)``: the tightest bound of each target that counts in the cell of each row."""
-        values = spmm(self.pattern, columns, self.weight) + self.constant
-        if self.divisor is not None:
-            values = values / self.divisor
-        if self.idle is not None and cell is not None:
-            values = values + self.idle.index_select(1, cell)
-        if self.segments is None:
-            return values
-        return segment_reduce(self.segments, values, "min" if self.upper else "max")
+    def correct(self, columns: Tensor, cell: Tensor | None, *, record: bool = False) -> Tensor | None:
+        """Move the targets inside their bounds, in place.
 
-    def correct(self, columns: Tensor, cell: Tensor | None) -> Tensor:
-        """``(columns, rows)`` with the targets inside their bounds; in place where no gradient is recorded."""
-        before, bound = columns.index_select(0, self.targets), self.bounds(columns, cell)
-        if columns.requires_grad:  # relu gives an entry on its bound the whole gradient, where maximum would share it
-            moved = before - (before - bound).relu() if self.upper else before + (bound - before).relu()
-            return columns.index_copy(0, self.targets, moved)
-        moved = torch.minimum(before, bound) if self.upper else torch.maximum(before, bound)
-        return columns.index_copy_(0, self.targets, moved)
+        Returns:
+            With ``record``, ``(bounds, rows)``: 1 where a bound moved its target, 0 where not, in the type of the
+            numbers, in which torch compares and multiplies several times faster than with truth values.
+        """
+        here, bounds = columns.index_select(0, self.targets), self.sums.values(columns, cell)
+        tighter, passed = (torch.minimum, torch.gt) if self.upper else (torch.maximum, torch.lt)
+        moved = here.new_empty(len(bounds), here.shape[1]) if record else None
+        marks = repeat(None) if moved is None else moved.split(self.rounds)
+        for bound, mark in zip(bounds.split(self.rounds), marks, strict=False):
+            part = here[: len(bound)]
+            if mark is not None:
+                passed(part, bound, out=mark)
+            tighter(part, bound, out=part)
+        columns.index_copy_(0, self.targets, here)
+        return moved
+
+    def pull(self, grad: Tensor, moved: Tensor) -> None:
+        """From the gradient of the corrected columns to that of the columns before, in place.
+
+        All of it goes to the bound that moved an entry last, and to the entry itself if it lay on its bound.
+        """
+        here, given = grad.index_select(0, self.targets), torch.empty_like(moved)
+        rounds = zip(given.split(self.rounds), moved.split(self.rounds), strict=True)
+        for bound, mark in reversed(list(rounds)):
+            part = here[: len(bound)]
+            torch.mul(part, mark, out=bound)
+            part.sub_(bound)
+        grad.index_copy_(0, self.targets, here)
+        self.sums.pull(grad, given)
 
 
 @dataclass(frozen=True)
@@ -77,21 +129,25 @@ class Choice:
     product with the matrix that says which cell holds which row.
     """
 
-    unmet: Side | None
+    unmet: Sums | None
     cost: Tensor
     holds: Tensor
     masks: tuple[tuple[str, Tensor, Tensor], ...]
 
     def nearest(self, columns: Tensor, categories: Categories) -> Tensor:
         """``(rows,)``: the nearest cell; for a row that lies in one, the number of cells."""
-        distance = columns.new_zeros(len(self.holds), columns.shape[1])
-        if self.unmet is not None:
-            missing = self.unmet.bounds(columns).clamp_(min=0.0).mul_(self.cost).nan_to_num_(0.0)
-            torch.mm(self.holds, missing, out=distance)
+        if self.unmet is None:
+            distance = columns.new_zeros(len(self.holds), columns.shape[1])
+        else:
+            missing = self.unmet.values(columns).clamp_(min=0.0).mul_(self.cost).nan_to_num_(0.0)
+            distance = self.holds @ missing
         for name, allowed, cells in self.masks:
             distance += torch.outer(cells, forbidden(categories[name], allowed).to(columns.dtype))
-        least, cell = distance.min(0)
-        return cell.masked_fill_(least <= 0, len(self.holds))
+        least = distance.amin(0)  # torch is slow to say where the least is: the first of those that are equal to it
+        count = len(self.holds)
+        ranks = torch.arange(count, 0, -1, dtype=distance.dtype, device=distance.device).unsqueeze(1)
+        cell = (count - distance.eq_(least).mul_(ranks).amax(0)).long()
+        return cell.masked_fill_(least <= 0, count)
 
 
 def forbidden(given: Tensor, allowed: Tensor) -> Tensor:
@@ -140,34 +196,84 @@ class Plan:
         parts: The parts; no two share a column.
         places: Where the columns of the rules lie in a batch, those with ``points`` first.
         points: ``(columns, 1)``, the lattice points per unit where these are not 1.
-        moved: Which of ``places`` the parts may move.
+        moved: Which of ``places``, side by side, the parts may move.
     """
 
     parts: tuple[Part, ...]
     places: Tensor
     points: Tensor
-    moved: Tensor
+    moved: slice
+
+    @property
+    def rounded(self) -> slice:
+        """Those of `moved` that have `points`."""
+        return slice(self.moved.start, max(min(self.moved.stop, len(self.points)), self.moved.start))
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """Of all parts, in order."""
+        return tuple(side for part in self.parts for side in part.sides)
+
+    @property
+    def width(self) -> int:
+        """About how many numbers of a row are in use at once: its columns, and its distances to cells for a while."""
+        return len(self.places) + max([0, *(len(part.choice.holds) // 2 for part in self.parts if part.choice)])
+
+    def gather(self, x: Tensor) -> Tensor:
+        """From ``(rows, columns)`` to ``(places, rows)``, still in units."""
+        if x.shape[1] <= NARROW:
+            return x.t().index_select(0, self.places)
+        return x.index_select(1, self.places).t().contiguous()
 
     def lattice(self, x: Tensor) -> Tensor:
-        """From ``(rows, columns)`` in units to ``(places, rows)`` in lattice points, as exact as they were meant."""
-        columns = x.index_select(1, self.places).t().contiguous()
-        scaled = columns[: len(self.points)].mul_(self.points)
-        whole = scaled.round()
-        torch.add(whole, hardshrink(scaled.sub_(whole), NOISE[x.dtype]), out=scaled)
+        """From ``(rows, columns)`` in units to ``(places, rows)`` in lattice points."""
+        return self.count(self.gather(x))
+
+    def count(self, columns: Tensor) -> Tensor:
+        """From units to lattice points, as exact as they were meant; in place."""
+        if len(self.points):
+            scaled = columns[: len(self.points)].mul_(self.points)
+            whole = scaled.round()
+            torch.hardshrink(scaled.sub_(whole), NOISE[columns.dtype], out=scaled).add_(whole)
         return columns
 
-    def units(self, columns: Tensor) -> Tensor:
-        """From lattice points back to units, in place."""
-        columns[: len(self.points)].div_(self.points)
-        return columns
+    def takes(self, columns: Tensor) -> bool:
+        """Whether no number is null, or so large that sums would not be numbers."""
+        if not columns.numel():
+            return True
+        least, most = columns.aminmax()
+        return bool(torch.maximum(-least, most) < largest(columns.dtype))
 
     def cells(self, columns: Tensor, categories: Categories) -> list[Tensor | None]:
         """The cell of each row, part by part."""
         return [part.choice.nearest(columns, categories) if part.choice else None for part in self.parts]
 
-    def correct(self, columns: Tensor, cells: list[Tensor | None]) -> Tensor:
-        """``(places, rows)`` moved into the cells; in place where no gradient is recorded."""
+    def correct(self, columns: Tensor, cells: Sequence[Tensor | None], record: list[Tensor] | None = None) -> Tensor:
+        """Move ``(places, rows)`` into the cells, in place; a record of what moved is what `pull` asks for."""
         for part, cell in zip(self.parts, cells, strict=True):
             for side in part.sides:
-                columns = side.correct(columns, cell)
+                moved = side.correct(columns, cell, record=record is not None)
+                if record is not None and moved is not None:
+                    record.append(moved)
         return columns
+
+    def units(self, columns: Tensor, given: Tensor, before: Tensor) -> None:
+        """What moved from lattice points to units, in place; the rest as it was given: there and back is not exact.
+
+        Args:
+            columns: ``(places, rows)``, in lattice points after the walk.
+            given: ``(rounded, rows)``, in units.
+            before: ``(rounded or moved, rows)``, in lattice points; is used up.
+        """
+        if not len(given):
+            return
+        after, bits = columns[self.rounded], BITS[columns.dtype]  # torch.where takes ten times as long as bits
+        moved = before[: len(after)].sub_(after).view(bits).ne_(0).neg_()  # no bit, or all of them
+        old, new = given.view(bits), after.div_(self.points[self.moved.start :]).view(bits)
+        new.bitwise_xor_(old).bitwise_and_(moved).bitwise_xor_(old)
+
+    def pull(self, grad: Tensor, record: Sequence[Tensor]) -> Tensor:
+        """From the gradient of the corrected columns to that of the columns before, in place."""
+        for side, moved in zip(reversed(self.sides), reversed(record), strict=True):
+            side.pull(grad, moved)
+        return grad

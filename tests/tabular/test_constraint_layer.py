@@ -194,6 +194,83 @@ def test_gradcheck_on_a_conjunction_and_on_choices():
         assert torch.autograd.gradcheck(layer, (x,), eps=1e-7, atol=1e-4)
 
 
+def walked(layer, x, codes):
+    """The layer again, row by row and bound by bound, with nothing but scalars that autograd follows."""
+    program, plan = layer.compiled.program(), layer._plan(frozenset(), x)
+    places = [layer.columns[place] for place in plan.places.tolist()]
+    lattice = plan.lattice(x.detach())
+    cells = plan.cells(lattice, codes)
+    several = [component for component in program.components if len(component.cells) > 1]
+    alone = [component.cells[0] for component in program.components if len(component.cells) == 1]
+    found = []
+    for row in range(len(x)):
+        value = {name: x[row, index] * program.scales.get(name, 1) for index, name in enumerate(layer.columns)}
+        for index, name in enumerate(places):  # what the layer takes to lie on the lattice does
+            value[name] = value[name] + (lattice[index, row] - value[name].detach())
+        chosen = (
+            [
+                component.cells[cell[row]]
+                for component, cell in zip(several, cells[-len(several) :], strict=True)
+                if cell[row] < len(component.cells)
+            ]
+            if several
+            else []
+        )
+        for cell in (*alone, *chosen):
+            steps = [(level.column, level.lower, level.upper) for level in cell.levels]
+            steps += [(item.column, (item,), (item,)) for item in cell.derived]
+            for name, lower, upper in steps:
+                for bound, sign in [(bound, 1) for bound in lower] + [(bound, -1) for bound in upper]:
+                    total = sum((a * value[other] for other, a in bound.terms), x.new_zeros(()))
+                    limit = (total + bound.constant) / bound.coefficient
+                    if sign * limit > sign * value[name]:
+                        value[name] = limit
+        found.append(torch.stack([value[name] / program.scales.get(name, 1) for name in layer.columns]))
+    return torch.stack(found)
+
+
+@settings(max_examples=20, derandomize=True)
+@given(seeds)
+def test_numbers_and_gradients_are_those_of_one_clamp_after_another(seed):
+    if (made := world_layer(seed)) is None:
+        return
+    generator, world, layer = made
+    numbers, codes = world.rows(generator, 12)
+    x = torch.tensor(np.stack(list(numbers.values()), 1) + generator.uniform(0.1, 0.4, (12, len(numbers))))
+    x = (x / torch.tensor([world.schema[name].scale for name in numbers])).requires_grad_()
+    codes = {name: torch.from_numpy(values) for name, values in codes.items()}
+    weight = torch.from_numpy(generator.normal(size=x.shape))
+    expected = walked(layer, x, codes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constraint_layer, "CHUNK", 23)  # several pieces, the last of them smaller
+        y = layer(x, codes)[0]
+        torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+        (want,) = torch.autograd.grad((expected * weight).sum() + 0 * x.sum(), x)  # it may not depend on x at all
+        for _ in range(2):  # a record serves every way back
+            (grad,) = torch.autograd.grad((y * weight).sum(), x, retain_graph=True)
+            torch.testing.assert_close(grad, want, rtol=1e-9, atol=1e-9)
+
+
+def test_a_bound_is_as_exact_under_autocast():
+    schema, rules = url_like()
+    layer = layer_of(schema, *rules)
+    x = 20 * torch.randn(300, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+    assert torch.equal(y, layer(x))
+
+
+def test_columns_without_rules_may_hold_anything():
+    schema, rules = chain()
+    layer = ConstraintLayer(rule_set(*rules), Columns(*schema.values(), number("free")), ["a", "free", "b", "c"])
+    x = torch.randn(6, 4)
+    wild = x.clone()
+    wild[:, 1] = torch.tensor([torch.nan, torch.inf, -torch.inf, 3e38, -0.0, 1.0])
+    y = layer(wild)
+    assert torch.equal(y[:, [0, 2, 3]], layer(x)[:, [0, 2, 3]])
+    torch.testing.assert_close(y[:, 1], wild[:, 1], rtol=0, atol=0, equal_nan=True)
+
+
 def test_the_leak_reaches_entries_that_were_moved():
     schema, rules = chain()
     x = torch.tensor([[3.0, 1.0, 9.0]], requires_grad=True)
