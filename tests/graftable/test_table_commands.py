@@ -191,7 +191,8 @@ def test_a_full_disk_leaves_the_old_file(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["o.csv", "r.rules", "t.csv"]
 
 
-def test_ctrl_c_leaves_no_file(folder):
+def stopped_by(sent, folder):
+    """Send a signal to a repair once it writes; what it said."""
     with gzip.open("big.csv.gz", "wt", compresslevel=1) as file:
         file.write(TABLE)
         for _ in range(20):
@@ -202,10 +203,20 @@ def test_ctrl_c_leaves_no_file(folder):
     deadline = time.monotonic() + 60
     while process.poll() is None and not list(folder.glob(".o.csv.*")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, sent)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "graftable: stopped.\n")
+    return process.returncode, err
+
+
+def test_ctrl_c_leaves_no_file(folder):
+    assert stopped_by(signal.SIGINT, folder) == (130, "graftable: stopped.\n")
     assert sorted(path.name for path in folder.iterdir()) == ["big.csv.gz", "r.rules", "t.csv"]
+
+
+def test_a_kill_leaves_the_old_file(folder):
+    Path("o.csv").write_text("old")
+    assert stopped_by(signal.SIGKILL, folder) == (-signal.SIGKILL, "")
+    assert Path("o.csv").read_text() == "old"
 
 
 def test_the_public_names_load_no_torch_until_the_layer_is_asked_for():
