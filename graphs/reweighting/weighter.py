@@ -118,7 +118,7 @@ class DecorrelationWeighter:
         memory: int | SampleMemory = 0,
         clusterer: StableVariableClusterer | None = None,
         rounds: int = 5,
-        iterations: int = 60,
+        iterations: int = 40,
         tolerance: float = 1e-5,
         smoothing: float = 0.0,
         max_weight: float | None = None,
