@@ -140,7 +140,10 @@ def gatv2_score(adjacency: Adjacency, q: Tensor, k: Tensor, att: Tensor, edge: T
 def gatv2_score_backward(
     adjacency: Adjacency, g: Tensor, q: Tensor, k: Tensor, att: Tensor, edge: Tensor | None, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients to q, k, att and edge, by destinations and then by sources; the contract of every backend."""
+    """Gradients to q, k, att and edge; the contract of every backend.
+
+    What an edge gives its source is added there at once if all sources fit in cache, else computed once more by sources.
+    """
     if q.dtype in HALVES:
         wide_edge = None if edge is None else edge.float()
         gq, gk, gatt, gedge = gatv2_score_backward(
@@ -149,25 +152,28 @@ def gatv2_score_backward(
         return gq.to(q.dtype), gk.to(q.dtype), gatt.to(q.dtype), None if gedge is None else gedge.to(q.dtype)
     gatt = torch.zeros_like(att, memory_format=torch.contiguous_format)
     gedge = None if edge is None else torch.empty_like(edge, memory_format=torch.contiguous_format)
-    buffers = _buffers(adjacency, q)
+    buffers, in_cache = _buffers(adjacency, q), k.numel() * k.element_size() <= primitives.WIDE // 2
+    gk = k.new_zeros(k.shape if in_cache else 0)
 
     def by_destination(slots: slice, messages: Tensor) -> None:
         total = _ends_sum(q, k, edge, adjacency.row[slots], adjacency.col[slots], slots, buffers)
-        torch.mul(_slopes(total, slope), g[slots].unsqueeze(-1), out=messages)
-        gatt.add_(total.mul_(messages).sum(0))  # LeakyReLU(t) = t LeakyReLU'(t)
-        messages.mul_(att)
+        at_head = g[slots].unsqueeze(-1)
+        _bend_(torch.mul(at_head, att, out=messages), total, slope)
+        gatt.add_(torch.nn.functional.leaky_relu_(total, slope).mul_(at_head).sum(0))
         if gedge is not None:
             gedge[slots] = messages
+        if in_cache:
+            flat = messages.flatten(1)
+            gk.flatten(1).scatter_add_(0, adjacency.col[slots].long().unsqueeze(1).expand_as(flat), flat)
 
     def by_source(slots: slice, messages: Tensor) -> None:
         order = adjacency.slot_t[slots]
         sources = adjacency.col.index_select(0, order)
         total = _ends_sum(q, k, edge, adjacency.col_t[slots], sources, order, buffers)
-        torch.mul(_slopes(total, slope), g.index_select(0, order).unsqueeze(-1), out=messages)
-        messages.mul_(att)
+        _bend_(torch.mul(g.index_select(0, order).unsqueeze(-1), att, out=messages), total, slope)
 
     gq = sum_chunks(adjacency, q, by_destination, False)
-    return gq, sum_chunks(adjacency, k, by_source, True), gatt, gedge
+    return gq, gk if in_cache else sum_chunks(adjacency, k, by_source, True), gatt, gedge
 
 
 def _buffers(adjacency: Adjacency, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,6 +200,6 @@ def _ends_sum(
     return left
 
 
-def _slopes(total: Tensor, slope: float) -> Tensor:
-    """The derivative of LeakyReLU: 1 above 0, else the slope."""
-    return torch.where(total > 0, total.new_ones(()), slope)
+def _bend_(g: Tensor, total: Tensor, slope: float) -> None:
+    """g times the derivative of LeakyReLU at the total, in place; a ``where`` of two numbers takes twenty times as long."""
+    torch.ops.aten.leaky_relu_backward.grad_input(g, total, slope, False, grad_input=g)
