@@ -142,7 +142,7 @@ def gatv2_score_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients to q, k, att and edge; the contract of every backend.
 
-    What an edge gives its source is added there at once if all sources fit in cache, else computed once more by sources.
+    What an edge gives its source is added there at once if all sources fit in cache, else computed again by sources.
     """
     if q.dtype in HALVES:
         wide_edge = None if edge is None else edge.float()
@@ -201,5 +201,5 @@ def _ends_sum(
 
 
 def _bend_(g: Tensor, total: Tensor, slope: float) -> None:
-    """g times the derivative of LeakyReLU at the total, in place; a ``where`` of two numbers takes twenty times as long."""
+    """Multiply by the derivative of LeakyReLU at the total, in place; a ``where`` of two numbers takes far longer."""
     torch.ops.aten.leaky_relu_backward.grad_input(g, total, slope, False, grad_input=g)
