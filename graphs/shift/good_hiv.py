@@ -148,8 +148,10 @@ def scaffold_order(arrays: dict[str, Array], pack: GraphPack) -> IntArray:
     single = (size == 6) & (start == len(LETTERS))
     classes = [size == 0, start < len(LETTERS), carbons == 0, ~single & (phenyls > 0), ~single]
     group = np.select(classes, [0, 2 + start, 1, 10, 11], 12)
-    _, rank = np.unique(np.stack([group, arrays["scaffold_id"]], axis=1), axis=0, return_inverse=True)
-    return rank.ravel().astype(np.int64)
+    # a scaffold stands where its first molecule does: no scaffold is in two places
+    _, first, scaffold = np.unique(arrays["scaffold_id"], return_index=True, return_inverse=True)
+    order = np.argsort(group[first], kind="stable")
+    return np.argsort(order)[scaffold].astype(np.int64)
 
 
 def _phenyl_ends(carbon: Array, degree: IntArray, pack: GraphPack) -> Array:

@@ -25,18 +25,27 @@ from .wheel_star import wheel_star
 
 __all__ = ["SHIFT_SETS", "load_shift_set"]
 
+
+def _kinds(name: str, make: Callable[..., ShiftSet], *domains: str) -> dict[str, Callable[..., ShiftSet]]:
+    """The four shifts of GOOD by names of their own: those that the sets bear."""
+    return {f"{name}_{d}_{s}": partial(make, domain=d, shift=s) for d in domains for s in ("covariate", "concept")}
+
+
 SHIFT_SETS: Final[dict[str, Callable[..., ShiftSet]]] = {
     "triangles": triangles,
     "colors": colors,
     "spurious_motif": spurious_motif,
     "good_motif": good_motif,
+    **_kinds("good_motif", good_motif, "basis", "size"),
     "wheel_star": wheel_star,
     "good_cmnist": good_cmnist,
+    **_kinds("good_cmnist", good_cmnist, "color", "background"),
     "mnist75sp": mnist75sp,
     **{name: partial(size_split, name) for name in THRESHOLDS},
     **{f"{name.lower().replace('-', '_')}_extremes": partial(extreme_sizes, name) for name in TU_SETS},
     **{name: partial(scaffold_split, name) for name in MOLECULE_SETS},
     "good_hiv": good_hiv,
+    **_kinds("good_hiv", good_hiv, "scaffold", "size"),
 }
 """Every set by name, and the function that makes it."""
 

@@ -120,8 +120,8 @@ def part_sizes(size: int | None, published: Mapping[str, int], *, multiple: int 
         return dict(published)
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < multiple:
         raise ConfigError(f"size is {size!r}; expected the number of training graphs, {multiple} or more.")
-    scale = int(size) / published["train"]
-    return {part: max(multiple, int(count * scale) // multiple * multiple) for part, count in published.items()}
+    scaled = {part: count * int(size) // published["train"] for part, count in published.items()}
+    return {part: max(multiple, count // multiple * multiple) for part, count in scaled.items()}
 
 
 def probabilities(value: float | Sequence[float], name: str, low: float = 0.0) -> list[float]:
