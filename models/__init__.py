@@ -4,11 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .l2r_gnn import L2RGNN
     from .lggm import LGGM
 
-__all__ = ["LGGM"]
+__all__ = ["L2RGNN", "LGGM"]
 
-_MODULES = {"LGGM": "graftable.models.lggm"}
+_MODULES = {"L2RGNN": "graftable.models.l2r_gnn", "LGGM": "graftable.models.lggm"}
 
 
 def __getattr__(name: str) -> Any:

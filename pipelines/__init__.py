@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .datamodules import GraphDataModule
+    from .shift import ShiftDataModule
 
-__all__ = ["GraphDataModule"]
+__all__ = ["GraphDataModule", "ShiftDataModule"]
+
+_MODULES = {"GraphDataModule": "datamodules", "ShiftDataModule": "shift"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a datamodule when it is first named: reading records must not load Lightning."""
-    if name in __all__:
-        return getattr(importlib.import_module("graftable.pipelines.datamodules"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"graftable.pipelines.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,171 @@
+"""L2R in two stages, the default: train plainly, then fit the last layer on graphs weighted against dependence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import Tensor
+
+from graftable.errors import ConfigError
+from graftable.graphs.reweighting import (
+    DecorrelationWeighter,
+    LastLayerRefit,
+    StableVariableClusterer,
+    infer_environments,
+)
+
+from .method import ERM
+from .parts import Task
+
+__all__ = ["L2R", "SecondStage"]
+
+CONTROLS: Final = ("none", "uniform", "permuted", "random_clusters")
+RANDOM_CLUSTERS: Final = 4  # where environments gave none to shuffle
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A last layer, and the weights that it was fitted under.
+
+    Attributes:
+        weight: ``(outputs, width)``.
+        bias: ``(outputs,)``.
+        sample_weights: ``(graphs,)``, of mean 1.
+        numbers: What the weighter reports: effective size, largest weight, dependence before and after, clusters.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    sample_weights: Tensor
+    numbers: dict[str, float]
+
+
+class L2R(ERM):
+    r"""Plain training of encoder and head; then the head is fitted again, on weighted graphs.
+
+    .. math:: \min_{W, b} \frac{\sum_n w_n \ell(W z_n + b, y_n)}{\sum_n w_n} + \frac{\lambda}{2} \lVert W \rVert^2
+
+    on standardised embeddings of all training graphs, with the weights of
+    :class:`~graftable.graphs.reweighting.DecorrelationWeighter`. The problem is convex, so that what changes between
+    weights and none is due to the weights alone.
+
+    Args:
+        task: What is predicted.
+        width: Width of the encoder.
+        rho: Share of the graphs that the weights must leave as an effective sample, in (0, 1].
+        clusters: Groups of variables between which dependence is removed: ``auto`` finds them from the environments
+            (and weighs all alike where these show no instability; with one environment, every variable is a group),
+            ``all`` makes every variable a group, a number asks for so many.
+        environments: ``given``, or ``loss``: graphs are parted into those that the first stage finds easy and hard,
+            within each class.
+        balance: ``class`` keeps the share of every class, ``equal`` makes the classes equal, ``none`` does neither.
+        features: In which dependence is measured: ``rff``, ``rbf`` or ``linear``.
+        num_features: Random functions per variable with ``rff``.
+        alpha: Weight of the penalty on shifts of the mean.
+        ridge: :math:`\lambda`.
+        control: ``none``; ``uniform`` weights; ``permuted``, the weights shuffled over graphs; ``random_clusters``,
+            the members of clusters shuffled over variables.
+        seed: Of the random functions and the shuffles.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+
+    References:
+        Chen et al., "Learning to Reweight for Generalizable Graph Neural Network", 2024; the second stage as in
+        Kirichenko et al., "Last Layer Re-Training is Sufficient for Robustness to Spurious Correlations", 2023.
+    """
+
+    refits: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        rho: float = 0.5,
+        clusters: int | str = "auto",
+        environments: str = "given",
+        balance: str = "none",
+        features: str = "rff",
+        num_features: int = 5,
+        alpha: float = 0.0,
+        ridge: float = 1e-3,
+        control: str = "none",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(task, width)
+        if control not in CONTROLS:
+            raise ConfigError(f"control is {control!r}; expected one of {', '.join(CONTROLS)}.")
+        if environments not in ("given", "loss"):
+            raise ConfigError(f"environments is {environments!r}; expected given or loss.")
+        self.clusters, self.environments, self.control, self.seed = clusters, environments, control, seed
+        kind: Any = "multiclass" if task.one_class else {"multitask": "binary"}.get(task.kind, task.kind)
+        self.solver = LastLayerRefit(task=kind, l2=ridge)
+        self.weighter = make_weighter(
+            task,
+            rho=1.0 if control == "uniform" else rho,
+            clusters=clusters,
+            balance=balance,
+            features=features,
+            num_features=num_features,
+            alpha=alpha,
+            seed=seed,
+        )
+
+    def refit(self, z: Tensor, y: Tensor, environment: Tensor, losses: Tensor) -> SecondStage:
+        """Weigh all training graphs and fit the last layer.
+
+        Shapes:
+            z: (graphs, width); y: labels of the task; environment: (graphs,); losses: (graphs,), of the first stage.
+
+        Raises:
+            DataError: If the embeddings are not finite, or no graph has a label.
+        """
+        draw = torch.Generator().manual_seed(self.seed)
+        labels = class_of(self.task, y)
+        if self.environments == "loss":
+            environment = infer_environments(losses, "loss", num_environments=2, label=labels)
+        if self.control == "random_clusters":
+            groups = self._shuffled_clusters(z, environment, draw)
+            weights, report = self.weighter(z, clusters=groups, label=labels)
+        else:
+            given = environment if self._compares(environment) else None
+            weights, report = self.weighter(z, label=labels, environment=given)
+        if self.control == "permuted":
+            weights = weights[torch.randperm(len(weights), generator=draw).to(weights.device)]
+        head, _ = self.solver.fit(z, y, weights, num_classes=self.task.outputs)
+        found = report.clusters
+        count = 0.0 if found is None else float(len(found[found >= 0].unique()))
+        return SecondStage(head.weight.detach(), head.bias.detach(), weights, report.numbers() | {"clusters": count})
+
+    def _compares(self, environment: Tensor) -> bool:
+        return self.clusters != "all" and len(environment.unique()) > 1
+
+    def _shuffled_clusters(self, z: Tensor, environment: Tensor, draw: torch.Generator) -> Tensor:
+        found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS
+        if self._compares(environment):
+            groups = self.weighter.clusterer.update(z, environment).cpu()
+            found = groups if len(groups.unique()) > 1 else found
+        return found[torch.randperm(len(found), generator=draw)].to(z.device)
+
+
+def make_weighter(task: Task, *, clusters: int | str, balance: str, **settings: Any) -> DecorrelationWeighter:
+    """A weighter, with the clusterer that ``clusters`` asks for.
+
+    Raises:
+        ConfigError: If ``clusters`` is neither a number of at least 1 nor ``auto`` nor ``all``.
+    """
+    if not (clusters in ("auto", "all") or (isinstance(clusters, int) and clusters >= 1)):
+        raise ConfigError(f"clusters is {clusters!r}; expected auto, all, or a number of at least 1.")
+    kind: Any = "auto" if clusters == "all" else clusters
+    kept: Any = balance if task.one_class or balance not in ("class", "equal") else "none"
+    return DecorrelationWeighter(balance=kept, clusterer=StableVariableClusterer(kind), **settings)
+
+
+def class_of(task: Task, y: Tensor) -> Tensor | None:
+    """The class of each graph as a float, NaN where unknown; None where the task has no single class."""
+    if not task.one_class:
+        return None
+    labels = y.flatten().double()
+    return torch.where(labels < 0, torch.nan, labels)

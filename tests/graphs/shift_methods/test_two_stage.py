@@ -1,0 +1,106 @@
+"""The second stage: the last layer is the best under its weights, and the weights are those that were asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from graftable.errors import DataError
+from graftable.graphs.reweighting import dependence_matrix
+from graftable.graphs.shift_methods import make_method
+from graftable.graphs.shift_methods.parts import Task
+
+BINARY = Task("binary", 2)
+
+
+def biased(rows=400, seed=0, agreement=0.9):
+    """Half of the variables cause the label, half agree with it by chance; the second half is the easier to read."""
+    draw = torch.Generator().manual_seed(seed)
+    y = torch.arange(rows) % 2
+    agrees = torch.rand(rows, generator=draw) < agreement
+    spurious = torch.where(agrees, y, 1 - y)
+    causal = 0.8 * (2 * y - 1).view(-1, 1) + torch.randn(rows, 4, generator=draw)
+    tied = 1.0 * (2 * spurious - 1).view(-1, 1) + 0.5 * torch.randn(rows, 4, generator=draw)
+    return torch.cat([causal, tied], dim=1).float(), y
+
+
+def refitted(name, z, y, **settings):
+    method = make_method(name, BINARY, z.shape[1], settings)
+    return method.refit(z, y, torch.zeros(len(z), dtype=torch.long), torch.rand(len(z)))
+
+
+def test_weights_lower_the_dependence_and_shuffled_weights_do_not():
+    z, y = biased()
+    after = {}
+    for name in ("l2r", "l2r_permuted"):
+        stage = refitted(name, z, y, rho=0.3)
+        after[name] = float(dependence_matrix(z, stage.sample_weights).triu(1).sum())
+    before = float(dependence_matrix(z).triu(1).sum())
+    assert after["l2r"] < 0.7 * before < after["l2r_permuted"]
+
+
+def test_uniform_weights_are_ones_and_permuted_weights_have_the_same_histogram():
+    z, y = biased()
+    weights = {name: refitted(name, z, y).sample_weights for name in ("l2r", "l2r_uniform", "l2r_permuted")}
+    assert torch.equal(weights["l2r_uniform"], torch.ones(len(z)))
+    assert torch.equal(weights["l2r_permuted"].sort().values, weights["l2r"].sort().values)
+    assert not torch.equal(weights["l2r_permuted"], weights["l2r"])
+
+
+def test_the_second_stage_is_a_function_of_its_seed():
+    z, y = biased()
+    for name in ("l2r", "l2r_permuted", "l2r_random_clusters"):
+        first, second = refitted(name, z, y), refitted(name, z, y)
+        assert torch.equal(first.weight, second.weight)
+        assert torch.equal(first.sample_weights, second.sample_weights)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("task", "y"),
+    [
+        (BINARY, torch.ones(40, dtype=torch.long)),
+        (Task("regression", 1), torch.randn(40, 1)),
+        (Task("multitask", 2), torch.tensor([[1.0, float("nan")], [0.0, float("nan")]]).repeat(20, 1)),
+    ],
+    ids=["one class", "numbers", "a task without labels"],
+)
+@pytest.mark.parametrize("kind", ["varied", "constant", "few"])
+def test_poor_embeddings_and_labels_give_a_finite_last_layer(task, y, kind):
+    z = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    if kind == "constant":
+        z = torch.ones(40, 5)
+    elif kind == "few":
+        z, y = z[:3], y[:3]
+    stage = make_method("l2r", task, 5).refit(z, y, torch.arange(len(z)) % 3, torch.zeros(len(z)))
+    for part in (stage.weight, stage.bias, stage.sample_weights):
+        assert torch.isfinite(part).all()
+    assert float(stage.sample_weights.mean()) == pytest.approx(1, abs=1e-4)
+
+
+def test_embeddings_that_are_not_finite_and_labels_that_are_all_unknown_are_refused():
+    z, y = biased(40)
+    with pytest.raises(DataError, match="no row has a label"):
+        refitted("l2r", z, torch.full_like(y, -1))
+    z[3, 2] = float("nan")
+    with pytest.raises(DataError, match="not finite"), pytest.warns(UserWarning, match="uniform"):
+        refitted("l2r", z, y)
+
+
+def test_environments_of_easy_and_hard_graphs_give_clusters():
+    z, y = biased()
+    losses = (z[:, 4:].mean(1) * (1 - 2 * y)).exp()  # easy where the shortcut holds
+    stage = make_method("l2r", BINARY, 8, {"environments": "loss"}).refit(z, y, torch.zeros_like(y), losses)
+    assert stage.numbers["clusters"] >= 2
+
+
+def test_a_random_cluster_control_has_clusters():
+    z, y = biased()
+    assert refitted("l2r_random_clusters", z, y).numbers["clusters"] == 4
+
+
+def test_effective_sample_size_is_what_was_asked_for():
+    z, y = biased()
+    for rho in (0.3, 0.7):
+        weights = refitted("l2r", z, y, rho=rho, balance="class").sample_weights.double()
+        assert float(weights.sum() ** 2 / weights.square().sum()) >= rho * len(z) * (1 - 1e-3)
+        assert np.isclose(float(weights[y == 1].sum() / weights.sum()), 0.5, atol=1e-4)
