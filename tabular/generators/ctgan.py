@@ -36,7 +36,7 @@ from ..compiler import Compiled
 from ..schema import Schema
 from .conditional_vector import ConditionalVector
 from .interface import Arrays, Generator, Progress
-from .neural import Average, Best, at_least, holdout, seeded, to_arrays, to_module, valid_constrain
+from .neural import Average, Best, at_least, holdout, linear, seeded, to_arrays, to_module, valid_constrain
 from .row_engine import RowEngine, marginal_distance
 
 __all__ = ["CTGANGenerator", "Critic", "RowGenerator", "gradient_penalty"]
@@ -57,7 +57,7 @@ class RowGenerator(nn.Module):
         for size in hidden:
             self.layers.append(nn.Sequential(nn.Linear(inputs, size), nn.BatchNorm1d(size), nn.ReLU()))
             inputs += size
-        self.head = nn.Linear(inputs, outputs)
+        self.head = linear(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw values and logits."""
@@ -75,7 +75,7 @@ class Critic(nn.Module):
         self.pac = pac
         layers: list[nn.Module] = []
         for before, after in pairwise([width * pac, *hidden]):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2), nn.Dropout(0.5)]
+            layers += [linear(before, after), nn.LeakyReLU(0.2), nn.Dropout(0.5)]
         self.layers = nn.Sequential(*layers, nn.Linear([width * pac, *hidden][-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,18 @@ from graftable.errors import ConfigError
 
 from ..schema import did_you_mean
 
-__all__ = ["Average", "Best", "Constrain", "at_least", "holdout", "seeded", "to_arrays", "to_module", "valid_constrain"]
+__all__ = [
+    "Average",
+    "Best",
+    "Constrain",
+    "at_least",
+    "holdout",
+    "linear",
+    "seeded",
+    "to_arrays",
+    "to_module",
+    "valid_constrain",
+]
 
 Constrain = Literal["none", "training", "sampling"]
 """Where rules act: nowhere; inside the training graph and when rows are drawn; only when rows are drawn."""
@@ -59,6 +71,13 @@ def seeded(*key: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
         yield
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer that may have no inputs or no outputs, which torch warns of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(inputs, outputs)
 
 
 def holdout(rows: int, share: float, most: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,10 @@ from ..schema import Schema
 from .cells import read_numbers, read_texts
 from .encoding import Codec, TableEncoder
 from .interface import Allowed, Conditions
+from .number_codec import NumberCodec
+from .text_codecs import CategoryCodec
 
-__all__ = ["force", "may_be", "meets"]
+__all__ = ["draw_asked", "force", "may_be", "meets"]
 
 
 def may_be(name: str, codec: Codec, allowed: Allowed) -> None:
@@ -93,17 +95,35 @@ def force(
         ):
             cells = pd.Series(np.clip(numbers, _of(allowed.low, rows), _of(allowed.high, rows)))
         else:
-            here = Allowed(_of(allowed.low, rows), _of(allowed.high, rows), allowed.texts, allowed.null)
-            mass = (
-                np.broadcast_to(codec.mass(here), (len(rows), codec.size)) * getattr(codec, "counts", np.ones(1)).sum()
-            )
-            edges = mass.cumsum(1)
-            symbols = (rng.random(len(rows))[:, None] * edges[:, -1:] >= edges).sum(1).clip(max=codec.size - 1)
-            cells = codec.decode(symbols, rng, here)
+            cells = draw_asked(codec, allowed, rows, rng)
         column = frame[name].to_numpy(copy=True)
         column[rows] = cells.to_numpy()
         frame[name] = column
     return frame
+
+
+def draw_asked(codec: Codec, allowed: Allowed, rows: NDArray[np.intp], rng: np.random.Generator) -> pd.Series:
+    """Cells of a column that are allowed, as often as they were seen, one for each of some rows."""
+    here = Allowed(_of(allowed.low, rows), _of(allowed.high, rows), allowed.texts, allowed.null)
+    counts = _symbol_counts(codec)
+    mass = np.broadcast_to(codec.mass(here), (len(rows), codec.size)) * counts
+    edges = mass.cumsum(1)
+    symbols = (rng.random(len(rows))[:, None] * edges[:, -1:] >= edges).sum(1).clip(max=codec.size - 1)
+    cells = codec.decode(symbols, rng, here)
+    if isinstance(codec, NumberCodec):  # between values that were seen there may be room for what is asked
+        cells = cells.where(edges[:, -1] > 0, cells.clip(_of(allowed.low, rows), _of(allowed.high, rows)))
+    return cells
+
+
+def _symbol_counts(codec: Codec) -> NDArray[np.float64]:
+    """Training rows by symbol."""
+    if isinstance(codec, NumberCodec):
+        return codec.counts
+    if isinstance(codec, CategoryCodec):
+        counts = np.bincount(codec.levels, codec.counts, minlength=codec.size).astype(np.float64)
+        counts[-1] = codec.null_count if codec.nulls else counts[-1]
+        return counts
+    return np.ones(codec.size)
 
 
 def _of(end: float | NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:

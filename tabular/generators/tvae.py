@@ -34,7 +34,7 @@ from ..compiler import Compiled
 from ..schema import Schema
 from .interface import Arrays, Generator, Progress
 from .mode_normalization import EDGE
-from .neural import Average, Best, at_least, holdout, seeded, to_arrays, to_module, valid_constrain
+from .neural import Average, Best, at_least, holdout, linear, seeded, to_arrays, to_module, valid_constrain
 from .row_engine import RowEngine
 
 __all__ = ["TVAEGenerator", "TVAENetwork", "kl_to_normal"]
@@ -68,8 +68,8 @@ class TVAENetwork(nn.Module):
 def _mlp(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+        layers += [linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, linear(sizes[-2], sizes[-1]))
 
 
 def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

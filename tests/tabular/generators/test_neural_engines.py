@@ -12,6 +12,8 @@ from graftable.tabular import Schema, check, parse_rules
 from graftable.tabular.compiler import Compiled
 from graftable.tabular.generators import Allowed, Conditions, Generator
 from graftable.tabular.generators.ctgan import CTGANGenerator
+from graftable.tabular.generators.flow import FlowGenerator
+from graftable.tabular.generators.mixed_layout import Curve
 from graftable.tabular.generators.neural import Average, Best, holdout, seeded
 from graftable.tabular.generators.rule_guidance import RuleGuidance
 from graftable.tabular.generators.rule_view import obey_frame
@@ -22,7 +24,11 @@ SMALL = {
         **{"epochs": 1, "batch_size": 100, "generator_width": 16, "critic_width": 16, "noise": 8} | own
     ),
     "tvae": lambda **own: TVAEGenerator(**{"epochs": 1, "batch_size": 100, "hidden": 16, "latent": 8} | own),
+    "flow": lambda **own: FlowGenerator(
+        **{"steps": 10, "batch_size": 64, "width": 16, "depth": 1, "sampling_steps": 6} | own
+    ),
 }
+LENGTH = {"ctgan": "epochs", "tvae": "epochs", "flow": "steps"}
 ENGINES = tuple(SMALL)
 
 RULES = """
@@ -141,12 +147,15 @@ def test_rows_inside_the_training_graph_obey(engine, fitted, world):
 
 
 @pytest.mark.parametrize("constrain", ["none", "training"])
-@pytest.mark.parametrize("engine", ["ctgan", "tvae"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_gradients_reach_every_parameter(engine, constrain, fitted, world):
     model, frame = fitted[engine, constrain], world[0]
     alpha, codes = model.layout.encode(frame, np.random.default_rng(0))
     with seeded(0):
-        if engine == "tvae":
+        if engine == "flow":
+            model.network.train().requires_grad_(True)
+            losses = [(model.loss(model.network, *model.layout.encode(frame, np.random.default_rng(0))), model.network)]
+        elif engine == "tvae":
             losses = [(model.loss(model.network, alpha, codes), model.network)]
         else:
             model.conditions = type(model.conditions).fit(model.layout, codes)
@@ -169,6 +178,7 @@ LEARN = {
         "generator_lr": 1e-3,
         "critic_lr": 1e-3,
     },
+    "flow": {"steps": 800, "width": 64, "depth": 2, "decay": 0.98, "sampling_steps": 30},
     "tvae": {"epochs": 60, "hidden": 64, "latent": 8, "lr": 3e-3, "patience": 0},
 }
 
@@ -182,12 +192,13 @@ def test_two_modes_are_learnt_with_what_belongs_to_them(engine):
     frame = pd.DataFrame({"x": x, "y": y, "kind": np.where(high, "b", "a")})
     schema = Schema.detect(frame)
     apart, agree = {}, {}
-    for epochs in (1, LEARN[engine]["epochs"]):
-        drawn = SMALL[engine](**LEARN[engine] | {"epochs": epochs}).fit(frame, schema).sample(1000, seed=1)
+    length = LENGTH[engine]
+    for epochs in (1, LEARN[engine][length]):
+        drawn = SMALL[engine](**LEARN[engine] | {length: epochs}).fit(frame, schema).sample(1000, seed=1)
         apart[epochs] = distance(frame, drawn)
         agree[epochs] = ((drawn["x"] > 50) == (drawn["kind"] == "b")).mean()
-    assert apart[LEARN[engine]["epochs"]] < min(0.08, apart[1])
-    assert agree[LEARN[engine]["epochs"]] > 0.88
+    assert apart[LEARN[engine][length]] < min(0.08, apart[1])
+    assert agree[LEARN[engine][length]] > 0.88
 
 
 def distance(real, drawn):
@@ -247,7 +258,7 @@ def test_odd_tables_are_learnt(engine, columns):
 def test_special_codes_come_back_as_codes(engine):
     frame = pd.DataFrame({"score": [-9, -8, 50, 60, 70, 80] * 40})
     schema = Schema.from_json(Schema.detect(frame).to_json().replace('"minimum"', '"special": ["-9", "-8"], "minimum"'))
-    drawn = SMALL[engine](epochs=3).fit(frame, schema).sample(300, seed=0)["score"]
+    drawn = SMALL[engine](**{LENGTH[engine]: 5}).fit(frame, schema).sample(300, seed=0)["score"]
     assert {-9.0, -8.0} <= set(drawn)
     assert drawn[drawn < 0].isin([-9, -8]).all()
 
@@ -284,6 +295,49 @@ def test_progress_is_told(engine, world):
     SMALL[engine]().fit(frame, schema, progress=lambda share, word: heard.append((share, word)))
     assert heard[-1][0] == 1.0
     assert all(word for _, word in heard)
+
+
+def test_gaps_are_filled_and_what_is_known_stays(fitted, world):
+    frame, schema, _ = world
+    rng = np.random.default_rng(1)
+    holes = frame.mask(pd.DataFrame({name: rng.random(len(frame)) < 0.3 for name in frame}))
+    filled = fitted["flow", "none"].impute(holes, seed=0)
+    assert not filled.isna().any().any()
+    for name in frame:
+        kept = holes[name].notna()
+        assert (filled[name][kept] == holes[name][kept]).all()
+    pd.testing.assert_frame_equal(fitted["flow", "none"].impute(holes, seed=0), filled)
+    assert filled["start"].min() >= schema["start"].minimum
+
+
+def test_the_curve_of_a_column_goes_there_and_back_and_rises(fitted):
+    for model in (fitted["flow", "none"],):
+        for name, curve in model.layout.curves.items():
+            assert isinstance(curve, Curve)
+            numbers = torch.linspace(float(curve.numbers[0]), float(curve.numbers[-1]), 50, dtype=torch.float64)
+            torch.testing.assert_close(curve.number(curve.score(numbers)), numbers)
+            codec = model.layout.number(name)
+            middle = codec.to_scores(pd.Series(codec.low / codec.scale))
+            found = curve.number(torch.from_numpy(middle)).numpy() * codec.scale
+            assert (found[1:] >= codec.low[:-1]).all()
+            assert (found[:-1] <= codec.high[1:]).all()
+
+
+def test_rules_lead_the_flow_before_they_clamp():
+    frame = pd.DataFrame({"low": np.random.default_rng(0).normal(0, 1, 500).round(3)})
+    frame["high"] = (frame["low"] + np.random.default_rng(1).exponential(1, 500)).round(3)
+    schema = Schema.detect(frame)
+    rules = Compiled(parse_rules("high >= low", schema), schema)
+    free, led = (
+        SMALL["flow"](constrain=way, steps=200).fit(frame, schema, rules=rules) for way in ("none", "sampling")
+    )
+    late = {}
+    for name, model in (("free", free), ("led", led)):
+        with seeded(0):
+            drawn = model.layout.decode(*model._draw(model._nothing_known(1000)), np.random.default_rng(0))
+        late[name] = (drawn["high"] < drawn["low"] - 0.05).mean()
+    assert late["free"] > 0.02
+    assert late["led"] < 0.2 * late["free"]
 
 
 def test_guidance_settles_nulls_that_no_rule_allows(world):
