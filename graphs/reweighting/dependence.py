@@ -25,6 +25,8 @@ __all__ = ["FEATURES", "CosineForm", "DependenceForm", "KernelForm", "dependence
 
 #: What dependence is measured in.
 FEATURES = ("rff", "rbf", "linear")
+#: From so many clusters on, centring anew is cheaper than building anew.
+MANY = 16
 #: Rows of a Gram matrix that are built at a time.
 STRIP = 128
 
@@ -81,9 +83,11 @@ class CosineForm(DependenceForm):
         self.width = features.shape[2]
         self.features = features[:, order].flatten(1)
         sizes = torch.unique_consecutive(self.clusters, return_counts=True)[1]
-        self._columns = [self.width * int(size) for size in sizes]
+        self._columns = (sizes * self.width).tolist()
+        self._base: tuple[Tensor, Tensor, Tensor] | None = None
         owner = torch.repeat_interleave(torch.arange(len(sizes), device=clusters.device), sizes * self.width)
         self._across = (owner.unsqueeze(0) != owner.unsqueeze(1)).to(features)
+        self._owner, self._member = owner, torch.nn.functional.one_hot(owner, len(sizes)).to(features)
 
     def centred(self, centre: Tensor) -> Tensor:
         """Features less their mean under the weights, (rows, variables x Q), those of a cluster side by side."""
@@ -95,23 +99,50 @@ class CosineForm(DependenceForm):
             yield part @ part.T
 
     def matrix(self, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """Build A and S, both (rows, rows): the lower halves in strips, as they are symmetric, then the upper ones."""
-        features = self.centred(centre)
+        """Build A and S, both (rows, rows); of many clusters, anew only once."""
+        if len(self._columns) < MANY:
+            total, within = self._built(self.centred(centre))
+        else:
+            if self._base is None:
+                features = self.centred(centre)
+                self._base = (features, *self._built(features))
+            total, within = self._moved(*self._base, centre)
+        return within.addcmul_(total, total, value=-1).mul_(-0.5), total
+
+    def _built(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """S and the sum of squares of all S_c: the lower halves in strips, as they are symmetric, then the upper."""
         rows = len(features)
         total, within = features.new_empty(rows, rows), features.new_empty(rows, rows)
         for top in range(0, rows, STRIP):
             bottom = min(top + STRIP, rows)
             strip, squares = total[top:bottom, :bottom], within[top:bottom, :bottom]
-            strip.zero_()
-            squares.zero_()
-            for part in features[:bottom].split(self._columns, dim=1):
+            first, *others = features[:bottom].split(self._columns, dim=1)
+            torch.mm(first[top:], first.T, out=strip)
+            torch.mul(strip, strip, out=squares)
+            for part in others:
                 gram = part[top:] @ part.T
                 strip.add_(gram)
                 squares.addcmul_(gram, gram)
-            squares.neg_().addcmul_(strip, strip).mul_(0.5)
             total[:top, top:bottom] = total[top:bottom, :top].T
             within[:top, top:bottom] = within[top:bottom, :top].T
-        return within, total
+        return total, within
+
+    def _moved(self, features: Tensor, total: Tensor, within: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Centre anew: one product of matrices, however many clusters there are.
+
+        With m the mean of the features under the new weights, :math:`a_c = F_c m_c` and :math:`b_c = |m_c|^2`, the
+        Gram matrix of a cluster becomes :math:`S_c - a_c 1^\top - 1 a_c^\top + b_c`. In the sum of its squares
+        :math:`\sum_c S_c \circ a_c 1^\top` is :math:`Y F^\top`, Y the features times the a of their cluster.
+        """
+        mean = centre.to(features) @ features
+        along, size = (features * mean) @ self._member, mean.square() @ self._member
+        scaled = features * (along - size / 2)[:, self._owner]
+        edge = ((along.square() - 2 * size * along).sum(1) + size.square().sum() / 2).unsqueeze(1)
+        # one half of a symmetric sum; the edge enters as a column beside a column of ones
+        half = torch.cat([along, edge], 1) @ torch.cat([along, torch.ones_like(edge)], 1).T
+        half.addmm_(scaled, features.T, alpha=-2)
+        shift = along.sum(1) - size.sum() / 2
+        return (total - shift).sub_(shift.unsqueeze(1)), (within + half).add_(half.T)
 
     def diagonal(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Diagonals of A and of S, (rows,) each, from centred features."""

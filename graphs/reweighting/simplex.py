@@ -91,7 +91,9 @@ class WeightSet:
         ordered = torch.sort(y, descending=True)[0] if self._single else self._sorted_by_class(y)
         first, second = self._running(ordered), self._running(ordered.square())
         scatter = torch.addcdiv(second, first.square(), self._rank, value=-1).clamp_(min=0)
-        entry = torch.addcmul(first, self._rank, ordered, value=-1).div_(self._mass)  # the scale that lets a row in
+        entry = torch.addcmul(first, self._rank, ordered, value=-1)  # the scale that lets a row in
+        if not self._single:
+            entry.div_(self._mass)
         scale = max(self._scale(entry, scatter), 1.0)
         inside = entry < scale
         if self._single:
@@ -126,7 +128,7 @@ class WeightSet:
             steps = torch.where(self._rank > 1, scatter - scatter.roll(1), 0.0)
             entry, scatter, shares = entry[along], steps[along].cumsum(0).clamp(min=0), shares[along].cumsum(0)
         above = torch.addcdiv(shares, scatter, entry.clamp(min=1e-100).square_()) > self.budget
-        piece = int(torch.where(above, self._places, -1).amax())
+        piece = int(above.sum()) - 1 if self._single else int(torch.where(above, self._places, -1).amax())
         if piece < 0:
             return 0.0
         return math.sqrt(float(scatter[piece]) / max(self.budget - float(shares[piece]), 1e-14 * self.budget))
@@ -189,21 +191,23 @@ def minimise(
             following = (1 + math.sqrt(1 + 4 * momentum * momentum)) / 2
             ahead = torch.add(new, change, alpha=(momentum - 1) / following)
             weights, momentum = new, following
-            if float(change.abs_().amax()) <= tolerance / len(weights):
+            if float(torch.linalg.vector_norm(change, math.inf)) <= tolerance / len(weights):
                 break
     return Solution(weights, largest * (scale - 1), steps)
 
 
-def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor) -> float:
+def largest_eigenvalue(
+    product: Callable[[Tensor], Tensor], start: Tensor, iterations: int = POWER_ITERATIONS
+) -> tuple[float, Tensor]:
     """Bound the largest eigenvalue of a positive semidefinite matrix from above, by power iterations and a margin.
 
     The start must not be orthogonal to the leading vector: the diagonal of the matrix is a good one, and is permuted
-    when the rows are.
+    when the rows are. The vector that is returned is a better one for a matrix that is nearly the same.
     """
     vector = start / start.norm().clamp(min=1e-30)
     size = start.new_zeros(())
-    for _ in range(POWER_ITERATIONS):
+    for _ in range(iterations):
         vector = product(vector)
         size = vector.norm()
         vector = vector / size.clamp(min=1e-30)
-    return MARGIN * float(size)
+    return MARGIN * float(size), vector

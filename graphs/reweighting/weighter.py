@@ -253,14 +253,17 @@ class DecorrelationWeighter:
 
     def _solve(self, form: DependenceForm, allowed: WeightSet, start: Tensor) -> Solution:
         solution = Solution(start, 0.0, 0)
-        steps = 0
+        steps, leading = 0, None
         for left in reversed(range(self.rounds)):
             product, diagonal = _objective(form, solution.weights, self.alpha)
+            largest, leading = (
+                largest_eigenvalue(product, diagonal) if leading is None else largest_eigenvalue(product, leading, 5)
+            )
             solution = minimise(
                 product,
                 allowed,
                 solution.weights,
-                largest_eigenvalue(product, diagonal),
+                largest,
                 iterations=max(self.iterations // 3, 1) if left else self.iterations,
                 tolerance=self.tolerance,
             )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from graftable.errors import ConfigError, ShapeError
-from graftable.graphs.reweighting import RandomFourierFeatures, dependence_matrix
+from graftable.graphs.reweighting import RandomFourierFeatures, dependence, dependence_matrix
 from graftable.graphs.reweighting.dependence import CosineForm, KernelForm, dependence_form
 
 problems = st.builds(
@@ -67,6 +67,21 @@ def test_the_form_is_positive_semidefinite_and_knows_its_diagonal(problem):
     assert_close(matrix, matrix.T, rtol=1e-12, atol=1e-12 * max(float(total.square().max()), 1.0))
     assert float(torch.linalg.eigvalsh(matrix)[0]) > -1e-6
     assert_close(form.diagonal(form.centred(weights)), (matrix.diagonal(), total.diagonal()), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=20, derandomize=True)
+@given(problems)
+def test_centring_anew_is_building_anew(problem):
+    features, labels, weights = drawn(problem)
+    first, second = torch.full_like(weights, 1 / len(weights)), weights
+    built = CosineForm(features, labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dependence, "MANY", 1)
+        form = CosineForm(features, labels)
+        for centre in (first, second, first):
+            moved = form.matrix(centre)
+            for one, other in zip(moved, built.matrix(centre), strict=True):
+                assert_close(one, other, rtol=1e-9, atol=1e-9 * max(float(moved[1].square().max()), 1.0))
 
 
 def test_one_cluster_has_nothing_across_it():

@@ -83,7 +83,7 @@ def test_the_solver_finds_the_least_value_that_a_general_solver_finds(blocks, rh
     def product(p):
         return matrix @ p
 
-    largest = largest_eigenvalue(product, matrix.diagonal())
+    largest, _ = largest_eigenvalue(product, matrix.diagonal())
     assert largest >= float(torch.linalg.eigvalsh(matrix)[-1])
     ours = minimise(product, allowed, allowed.uniform, largest, iterations=5000, tolerance=1e-9)
     member = torch.nn.functional.one_hot(allowed.groups).T.double().numpy()
