@@ -190,6 +190,9 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", metavar="FILE", help="what the columns are: JSON or SDV metadata (default: found out)"
     )
+    parser.add_argument(
+        "--allow-unseen", action="store_true", help="let rules name categories that the table does not hold"
+    )
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graftable.errors import DataError
+from graftable.errors import ConfigError, DataError
 from graftable.files import write_text
 from graftable.tabular.checking import check, read_rules
 from graftable.tabular.compiler import Compiled
@@ -35,6 +36,7 @@ def run(namespace: argparse.Namespace) -> int:
     Raises:
         GraftableError: If a file cannot be read or written, or a rule is wrong; then nothing is written.
     """
+    _keep_apart(namespace)
     return {"check": run_check, "explain": run_explain, "repair": run_repair}[namespace.command](namespace)
 
 
@@ -44,7 +46,12 @@ def run_check(namespace: argparse.Namespace) -> int:
     schema = _schema(namespace, table)
     with _progress(namespace) as show:
         report = check(
-            table, namespace.rules, schema, examples=namespace.examples, progress=lambda rows: show("check", rows)
+            table,
+            namespace.rules,
+            schema,
+            examples=namespace.examples,
+            unseen=_unseen(namespace),
+            progress=lambda rows: show("check", rows),
         )
     if namespace.report:
         write_text(namespace.report, report.to_json() + "\n")
@@ -55,7 +62,7 @@ def run_check(namespace: argparse.Namespace) -> int:
 def run_explain(namespace: argparse.Namespace) -> int:
     """Print what the rules amount to, and which of them no row obeys."""
     table = open_table(namespace.data, _options(namespace))
-    rules, schema = read_rules(namespace.rules, table, _schema(namespace, table))
+    rules, schema = read_rules(namespace.rules, table, _schema(namespace, table), _unseen(namespace))
     found = explain(Compiled(rules, schema))
     with _progress(namespace) as show:
         report = check(table, rules, schema, examples=0, progress=lambda rows: show("check", rows))
@@ -79,6 +86,7 @@ def run_repair(namespace: argparse.Namespace) -> int:
             pin=namespace.pin,
             coerce=namespace.coerce,
             options=options,
+            unseen=_unseen(namespace),
             progress=show,
         )
     if namespace.report:
@@ -89,6 +97,29 @@ def run_repair(namespace: argparse.Namespace) -> int:
         listed = f", and the rows in quarantine to {report.quarantine_file}" if report.quarantine_file else ""
         print(f"{report}\nwrote {report.out}{listed}")
     return QUARANTINED if report.quarantined_rows else 0
+
+
+def _keep_apart(namespace: argparse.Namespace) -> None:
+    """What is written must not replace what is read, but for a table repaired in its place.
+
+    Raises:
+        ConfigError: If two arguments name one file, or a folder is to be written.
+    """
+    read = {"the table": namespace.data, "the rules": namespace.rules, "--schema": namespace.schema}
+    written = {option: getattr(namespace, option[2:], None) for option in ("--out", "--report")}
+    for option, path in written.items():
+        if path is None:
+            continue
+        if Path(path).is_dir():
+            raise ConfigError(f"{option} {path} is a folder; give the name of a file.")
+        others = read | {"--out": written["--out"]} if option == "--report" else read
+        for other, known in others.items():
+            if known and Path(known).resolve() == Path(path).resolve() and (option, other) != ("--out", "the table"):
+                raise ConfigError(f"{option} and {other} are one file, {path}, which would be lost; give another name.")
+
+
+def _unseen(namespace: argparse.Namespace) -> Literal["allow", "refuse"]:
+    return "allow" if namespace.allow_unseen else "refuse"
 
 
 def _options(namespace: argparse.Namespace) -> ReadOptions:

@@ -443,7 +443,9 @@ class _Builder:
 
     def _never(self, column: ColumnSchema, text: str, tree: Tree[Token]) -> RuleError:
         advice = did_you_mean(text, column.categories, "'")
-        return self.error(tree, f"the column `{column.name}` never holds {text!r}.{advice}")
+        misspelt = "Did you mean" in advice
+        allow = "" if misspelt else " If it is only missing here, add --allow-unseen (in Python, unseen='allow')."
+        return self.error(tree, f"the column `{column.name}` never holds {text!r}.{advice}{allow}")
 
 
 def _trees(tree: Tree[Token]) -> list[Tree[Token]]:

@@ -148,6 +148,35 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(case, folder, capsys):
     assert expected.lower() in said.lower()
 
 
+@pytest.mark.parametrize("command", ["check", "repair", "explain"])
+def test_a_category_that_the_table_lacks_may_be_allowed(command, folder, capsys):
+    Path("r.rules").write_text("if kind == 'rare' then low >= 3")
+    arguments = {"check": ("t.csv", "r.rules"), "explain": ("r.rules", "--data", "t.csv")}
+    arguments["repair"] = (*arguments["check"], "--out", "o.csv")
+    assert "add --allow-unseen" in mistake(capsys, command, *arguments[command])
+    assert run(capsys, command, *arguments[command], "--allow-unseen")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("out", "report", "schema", "said"),
+    [
+        ("r.rules", None, None, "--out and the rules are one file"),
+        ("s.json", None, "s.json", "--out and --schema are one file"),
+        ("o.csv", "t.csv", None, "--report and the table are one file"),
+        ("o.csv", "./o.csv", None, "--report and --out are one file"),
+        (".", None, None, "--out . is a folder"),
+    ],
+)
+def test_what_is_written_replaces_nothing_that_is_read(out, report, schema, said, folder, capsys):
+    from graftable.tabular import Schema
+
+    Schema.detect("t.csv").save("s.json")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    options = [*(("--report", report) if report else ()), *(("--schema", schema) if schema else ())]
+    assert said in mistake(capsys, "repair", "t.csv", "r.rules", "--out", out, *options)
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
 def test_options_that_make_no_sense_are_one_sentence(folder, capsys):
     assert "Did you mean `low`?" in mistake(capsys, "repair", "t.csv", "r.rules", "--out", "o.csv", "--pin", "lwo")
     assert "--sep" in mistake(capsys, "check", "t.csv", "r.rules", "--sep", ";;")
