@@ -6,7 +6,8 @@ groups of variables of the embedding become independent. Three choices differ fr
 1. Weights are the solution of a convex problem with one knob, the share of the sample that they must leave (``rho``),
    in place of gradient steps on weights that nothing bounds.
 2. They act on the last layer alone, fitted once the encoder is trained. So the model without weights is the first
-   stage of the same run, and both are scored on the same epochs; ``l2r_joint`` weighs the whole training.
+   stage of the same run, and both are scored on the same epochs, beside a last layer that was fitted again without
+   weights (``erm_refit``): only what L2R gains over that is due to weights. ``l2r_joint`` weighs the whole training.
 3. Which variables belong together is read from environments, not from mini-batches of one law, which carry no such
    information; where environments show no instability the weights are switched off.
 
@@ -22,6 +23,7 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch_geometric.data import Batch
 
 from graftable.errors import ConfigError
@@ -108,6 +110,8 @@ class L2RGNN(
         self.results: list[dict[str, Any]] = []
         self._seen: dict[str, list[dict[str, Tensor]]] = {}
         self._finished = False
+        #: While results are made, the last layer that was fitted again without weights: it shows what these add.
+        self._plain: tuple[Tensor, Tensor] | None = None
         self.network: GraphNetwork | None = None
         if in_features is not None:
             self._build()
@@ -228,6 +232,8 @@ class L2RGNN(
         if not self.rule.refits:
             return {name: network.head(z)}
         found = {"erm": network.head(z)}
+        if self._plain is not None:
+            found["erm_refit"] = functional.linear(z, *self._plain)
         return found | {name: self.refitted_head(z)} if bool(self.refitted) else found
 
     def _collect(self, kind: str, batch: Batch, dataloader_idx: int) -> None:
@@ -291,6 +297,7 @@ class L2RGNN(
                 kept |= self._refit()
                 kept["state"] = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
             self.results += self._results(column, kept["epoch"])
+        self._plain = None
         self.load_state_dict(now)
         self.train(training)
 
@@ -307,6 +314,7 @@ class L2RGNN(
         self.refitted_head.weight.copy_(stage.weight)
         self.refitted_head.bias.copy_(stage.bias)
         self.refitted.fill_(True)
+        self._plain = stage.plain
         return {"weights": stage.sample_weights.cpu(), "report": stage.numbers}
 
     @torch.no_grad()

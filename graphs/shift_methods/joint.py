@@ -48,7 +48,7 @@ class L2RJoint(ShiftMethod):
         width: int,
         rho: float = 0.5,
         clusters: int | str = "auto",
-        balance: str = "none",
+        balance: str = "class",
         features: str = "rff",
         num_features: int = 5,
         alpha: float = 0.0,

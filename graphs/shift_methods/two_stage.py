@@ -32,12 +32,14 @@ class SecondStage:
     Attributes:
         weight: ``(outputs, width)``.
         bias: ``(outputs,)``.
+        plain: Weight and bias of the last layer fitted alike without weights: what the second stage does by itself.
         sample_weights: ``(graphs,)``, of mean 1.
         numbers: What the weighter reports: effective size, largest weight, dependence before and after, clusters.
     """
 
     weight: Tensor
     bias: Tensor
+    plain: tuple[Tensor, Tensor]
     sample_weights: Tensor
     numbers: dict[str, float]
 
@@ -60,7 +62,8 @@ class L2R(ERM):
             ``all`` makes every variable a group, a number asks for so many.
         environments: ``given``, or ``loss``: graphs are parted into those that the first stage finds easy and hard,
             within each class.
-        balance: ``class`` keeps the share of every class, ``equal`` makes the classes equal, ``none`` does neither.
+        balance: ``class`` keeps the share of every class, ``equal`` makes the classes equal, ``none`` does neither:
+            weights may then leave a class with a seventh of its share, and a perfect last layer is lost.
         features: In which dependence is measured: ``rff``, ``rbf`` or ``linear``.
         num_features: Random functions per variable with ``rff``.
         alpha: Weight of the penalty on shifts of the mean.
@@ -86,7 +89,7 @@ class L2R(ERM):
         rho: float = 0.5,
         clusters: int | str = "auto",
         environments: str = "given",
-        balance: str = "none",
+        balance: str = "class",
         features: str = "rff",
         num_features: int = 5,
         alpha: float = 0.0,
@@ -134,10 +137,19 @@ class L2R(ERM):
             weights, report = self.weighter(z, label=labels, environment=given)
         if self.control == "permuted":
             weights = weights[torch.randperm(len(weights), generator=draw).to(weights.device)]
-        head, _ = self.solver.fit(z, y, weights, num_classes=self.task.outputs)
+        head, plain = (
+            self.solver.fit(z, y, each, num_classes=self.task.outputs)[0]
+            for each in (weights, torch.ones_like(weights))
+        )
         found = report.clusters
         count = 0.0 if found is None else float(len(found[found >= 0].unique()))
-        return SecondStage(head.weight.detach(), head.bias.detach(), weights, report.numbers() | {"clusters": count})
+        return SecondStage(
+            weight=head.weight.detach(),
+            bias=head.bias.detach(),
+            plain=(plain.weight.detach(), plain.bias.detach()),
+            sample_weights=weights,
+            numbers=report.numbers() | {"clusters": count},
+        )
 
     def _compares(self, environment: Tensor) -> bool:
         return self.clusters != "all" and len(environment.unique()) > 1

@@ -55,10 +55,11 @@ def run(tmp_path_factory):
 def test_plain_training_and_l2r_are_scored_side_by_side(run, capsys):
     model, _, _, _ = run
     rows = {(row["model"], row["selected_by"]) for row in model.results}
-    assert rows == {(name, column) for name in ("erm", "l2r") for column in ("id_val", "ood_val")}
+    names = ("erm", "erm_refit", "l2r")
+    assert rows == {(name, column) for name in names for column in ("id_val", "ood_val")}
     for row in model.results:
         assert all(0 <= row[part]["accuracy"] <= 1 for part in ("id_val", "ood_val", "id_test", "ood_test"))
-    assert [line.split()[0] for line in model.table().splitlines()] == ["accuracy", "erm", "l2r", "erm", "l2r"]
+    assert [line.split()[0] for line in model.table().splitlines()] == ["accuracy", *names, *names]
 
 
 def test_plain_training_beside_l2r_is_plain_training(run, tmp_path):

@@ -42,6 +42,9 @@ def test_uniform_weights_are_ones_and_permuted_weights_have_the_same_histogram()
     z, y = biased()
     weights = {name: refitted(name, z, y).sample_weights for name in ("l2r", "l2r_uniform", "l2r_permuted")}
     assert torch.equal(weights["l2r_uniform"], torch.ones(len(z)))
+    stage = refitted("l2r_uniform", z, y)
+    assert torch.equal(stage.weight, stage.plain[0])
+    assert torch.equal(stage.weight, refitted("l2r", z, y).plain[0])
     assert torch.equal(weights["l2r_permuted"].sort().values, weights["l2r"].sort().values)
     assert not torch.equal(weights["l2r_permuted"], weights["l2r"])
 
