@@ -1,6 +1,6 @@
 """Tables as data: schema, rule language, compiler, constraint layer, finisher, generators, reports.
 
-The names below are loaded when they are first used; only `ConstraintLayer` loads torch.
+The names below are loaded when they are first used; only `ConstraintLayer` and generators load torch.
 """
 
 import importlib
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .rule_files import parse_rules as parse_rules
     from .schema import ColumnSchema as ColumnSchema
     from .schema import Schema as Schema
+    from .synthesis import SynthesisReport as SynthesisReport
+    from .synthesis import Synthesizer as Synthesizer
+    from .synthesis import synthesize as synthesize
 
 _HOMES = {
     "CheckReport": "checking",
@@ -32,6 +35,8 @@ _HOMES = {
     "ReadOptions": "io",
     "RepairReport": "repair_report",
     "Schema": "schema",
+    "SynthesisReport": "synthesis",
+    "Synthesizer": "synthesis",
     "check": "checking",
     "compile_rules": "compiler",
     "explain": "explanation",
@@ -39,6 +44,7 @@ _HOMES = {
     "parse_rules": "rule_files",
     "repair": "repairing",
     "repair_file": "repairing",
+    "synthesize": "synthesis",
 }
 
 __all__ = [
@@ -50,6 +56,8 @@ __all__ = [
     "ReadOptions",
     "RepairReport",
     "Schema",
+    "SynthesisReport",
+    "Synthesizer",
     "check",
     "compile_rules",
     "explain",
@@ -57,6 +65,7 @@ __all__ = [
     "parse_rules",
     "repair",
     "repair_file",
+    "synthesize",
 ]
 
 

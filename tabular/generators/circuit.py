@@ -20,7 +20,7 @@ from ..compiler import Compiled
 from ..schema import Schema
 from .cells import check_table, data_space
 from .encoding import TableEncoder
-from .interface import Arrays, Conditions, Generator, Progress
+from .interface import Allowed, Arrays, Conditions, Generator, Progress
 from .latent_tree import Evidence, LatentTree
 from .latent_tree_fit import TreeSettings, fit_tree
 
@@ -188,6 +188,30 @@ class CircuitGenerator(Generator):
         filled.index = table.index
         kept = data_space(table, self.schema)
         return pd.DataFrame({name: kept[name].where(~gaps[name], filled[name]) for name in self.schema.names})
+
+    def redraw(
+        self, table: pd.DataFrame, column: str, allowed: Allowed, *, seed: int = 0
+    ) -> NDArray[np.float64] | None:
+        """Draw the numbers of one column again from their exact conditional distribution; see `Generator.redraw`."""
+        table = check_table(table, self.fitted_schema())
+        rng = np.random.default_rng(seed)
+        evidence: list[Evidence | None] = []
+        for name, codec in self.encoder.codecs.items():
+            symbols = codec.encode(table[name])[0]
+            evidence.append(Evidence(np.ones(codec.size), symbols))
+        place = list(self.encoder.codecs).index(column)
+        codec = self.encoder.codecs[column]
+        weights = np.broadcast_to(codec.mass(allowed), (len(table), codec.size))
+        possible = weights.any(1)
+        weights = np.where(possible[:, None], weights, 1.0)
+        evidence[place] = Evidence(weights)
+        drawn = np.zeros(len(table), np.int64)
+        for start in range(0, len(table), CHUNK):
+            part = slice(start, min(len(table), start + CHUNK))
+            known = [None if one is None else _rows_of(one, part) for one in evidence]
+            drawn[part] = self._draw(part.stop - start, known, rng)[:, place]
+        values = codec.decode(drawn, rng, allowed).to_numpy(np.float64)
+        return np.where(possible, values, np.nan)
 
     def log_prob(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """The log-probability of each row on the lattice; ``-inf`` for rows with a cell that cannot be drawn.

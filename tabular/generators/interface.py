@@ -143,6 +143,22 @@ class Generator(ABC):
         """
         raise ConfigError(f"the engine `{self.engine}` cannot fill gaps; fit `circuit` or `flow`, which can.")
 
+    def redraw(
+        self, table: pd.DataFrame, column: str, allowed: Allowed, *, seed: int = 0
+    ) -> NDArray[np.float64] | None:
+        """Draw the numbers of one column again, given the other cells of each row.
+
+        Args:
+            table: Some rows.
+            column: A numeric column.
+            allowed: Where the numbers may lie; bounds may differ by row.
+            seed: The same seed gives the same numbers.
+
+        Returns:
+            Numbers ``(rows,)``, NaN where none is possible; None if the engine has no conditionals.
+        """
+        return None
+
     def log_prob(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """The natural logarithm of the probability of each row, on the lattice of the schema ``(rows,)``.
 

@@ -188,13 +188,13 @@ def test_odd_tables_are_learnt_and_drawn(engine, case, tmp_path):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_three_hundred_thousand_categories_need_little_memory(engine):
-    texts = np.char.add("c", RNG.integers(0, 300_000, 500_000).astype(str)).astype(object)
-    frame = pd.DataFrame({"c": texts[:100_000], "n": RNG.integers(0, 9, 100_000)})
+    texts = [f"c{number}" for number in [*range(300_000), *range(20_000)]]
+    frame = pd.DataFrame({"c": texts, "n": RNG.integers(0, 9, len(texts))})
     schema = Schema((ColumnSchema("c", "text"), ColumnSchema("n", "integer")))
     model = engine_class(engine)(**({"members": 1, "states": 8, "epochs": 1} if engine == "circuit" else {}))
     model.fit(frame, schema, seed=1)
     arrays, _ = model.state()
-    assert sum(array.nbytes for array in arrays.values()) < 10_000_000
+    assert sum(array.nbytes for array in arrays.values()) < 12_000_000
     assert model.sample(1000, seed=1)["c"].isin(set(frame["c"])).all()
 
 
@@ -209,8 +209,8 @@ def test_mistakes_are_told_in_a_sentence(models, engine, tmp_path):
         engine_class(engine)().sample(1)
     with pytest.raises(ConfigError, match="no value of column `size`"):
         models[engine].sample(5, conditions=Conditions({"size": Allowed(low=9)}))
-    with pytest.raises(DataError, match="no column `sise`"):
-        models[engine].sample(5, conditions=Conditions({"sise": Allowed(low=9)}))
+    with pytest.raises(DataError, match="no column `height`"):
+        models[engine].sample(5, conditions=Conditions({"height": Allowed(low=9)}))
     with pytest.raises(DataError, match="no rows"):
         engine_class(engine)().fit(FRAME[:0], SCHEMA)
     with pytest.raises(ModelFileError, match="holds no table generator"):
