@@ -22,7 +22,7 @@ from .choices import chosen_cells, row_distance
 from .lattice import SAFE, largest
 from .normal_form import Row
 from .program import Cell, Component, Program
-from .search import Found, nearest
+from .search import Found, known, nearest
 from .walks import flip, move_back, move_cost, obeys, walk
 
 __all__ = ["NOWHERE", "SEARCHED", "UNTOUCHED", "Correction", "correct"]
@@ -282,15 +282,15 @@ def _least_costs(program: Program, cells: Sequence[Cell], batch: Batch) -> list[
 def _search_all(program: Program, component: Component, best: _Best) -> None:
     """Search the rows without a proposal, once each if they are distinct."""
     rows = np.flatnonzero(np.isinf(best.cost) & ~best.original.any_null())
-    known: dict[tuple[int, ...], Found | None] = {}
+    seen: dict[tuple[int, ...], Found | None] = {}
     for row in rows.tolist():
         numbers = {column: int(values[row]) for column, values in best.original.numbers.items()}
         codes = {column: int(code[row]) for column, code in best.original.codes.items()}
         key = (*numbers.values(), *codes.values())
-        if key not in known:
+        if key not in seen:
             texts = {column: (*program.categories[column], None)[code] for column, code in codes.items()}
-            known[key] = nearest(program, component, numbers, texts)
-        found = known[key]
+            seen[key] = nearest(program, component, numbers, texts) or known(program, component, numbers, texts)
+        found = seen[key]
         if found is not None:
             best.accept(np.array([row]), _as_batch(found, program), np.array([found.cost]), SEARCHED)
 

@@ -6,17 +6,21 @@ Where a column has a coefficient of one, it is computed from the others, whateve
 
 ``y`` is an integer exactly if ``x`` lies in one class modulo ``p`` that the ``z_i`` decide: ``y`` becomes derived and
 ``x``, which comes after all ``z_i`` in the walk, moves in strides of ``p``.
+
+All points of some equalities together are one of them plus whole multiples of a basis of the integer kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 
 from .row_system import RowSystem, Terms
 
-__all__ = ["Derived", "Stride", "solve_for_unit", "solve_with_stride"]
+__all__ = ["Derived", "IntegerPoints", "Stride", "integer_points", "solve_for_unit", "solve_with_stride"]
+
+_SWEEPS = 20  # mostly two or three suffice; floats that go round in circles stop here
 
 Preference = Callable[[str], tuple[int, float, str]]
 
@@ -84,6 +88,99 @@ def solve_with_stride(
     others = ((name, _centred(-inverse * a, modulus)) for name, a in left if name not in (x, y))
     stride = Stride(modulus, tuple((name, a) for name, a in others if a), _centred(inverse * total, modulus))
     return _substitute(system, left, y), x, stride
+
+
+@dataclass(frozen=True)
+class IntegerPoints:
+    """The points ``start + sum of t_i * steps_i`` with whole ``t_i``."""
+
+    start: dict[str, int]
+    steps: tuple[dict[str, int], ...]
+
+
+def integer_points(
+    equalities: Sequence[tuple[Terms, int]], near: Mapping[str, int], spreads: Mapping[str, float]
+) -> IntegerPoints | None:
+    r"""All integer points of some equalities; None if there is none.
+
+    Euclid's algorithm on the basis leaves one vector per equality along which its left side changes; the others are a
+    basis of the kernel (a Hermite form). They are then made short, pair by pair, so that few multiples matter.
+
+    Args:
+        equalities: Left sides and what they equal.
+        near: A point, for all columns that matter. The start is one close to it.
+        spreads: The unit of distance by column.
+
+    References:
+        Schrijver, Theory of Linear and Integer Programming (1986), sections 4.1 and 6.2.
+
+    Example:
+        >>> found = integer_points([((("x", 5), ("y", -3)), 7)], {"x": 0, "y": 0}, {})
+        >>> found.start, found.steps
+        ({'x': 2, 'y': 1}, ({'x': 3, 'y': 5},))
+    """
+    basis = [{column: 1} for column in near]
+    start = dict(near)
+    for left, total in equalities:
+        coefficients = dict(left)
+        while True:
+            slopes = [(abs(_along(coefficients, vector)), place) for place, vector in enumerate(basis)]
+            turning = sorted(slope for slope in slopes if slope[0])
+            if len(turning) < 2:
+                break
+            pivot = basis[turning[0][1]]
+            size = _along(coefficients, pivot)
+            for _, place in turning[1:]:
+                basis[place] = _plus(basis[place], pivot, -(_along(coefficients, basis[place]) // size))
+        rest = total - _along(coefficients, start)
+        if not turning:
+            if rest:
+                return None
+            continue
+        vector = basis.pop(turning[0][1])
+        times, odd = divmod(rest, _along(coefficients, vector))
+        if odd:
+            return None
+        start = _plus(start, vector, times)
+    weights = {column: 1.0 / spreads.get(column, 1.0) for column in near}
+    return _shortened(start, basis, near, weights)
+
+
+def _shortened(
+    start: dict[str, int], basis: list[dict[str, int]], near: Mapping[str, int], weights: Mapping[str, float]
+) -> IntegerPoints:
+    for _ in range(_SWEEPS):
+        before = list(basis)
+        for place in range(len(basis)):
+            for other in range(len(basis)):
+                if other != place:
+                    basis[place] = _nearest_to_zero(basis[place], basis[other], weights)
+        if basis == before:
+            break
+    away = {column: start.get(column, 0) - value for column, value in near.items()}
+    for _ in range(_SWEEPS):
+        for vector in basis:
+            away = _nearest_to_zero(away, vector, weights)
+    return IntegerPoints({column: value + away.get(column, 0) for column, value in near.items()}, tuple(basis))
+
+
+def _nearest_to_zero(vector: dict[str, int], step: Mapping[str, int], weights: Mapping[str, float]) -> dict[str, int]:
+    """The vector less the multiple of a step that leaves it shortest."""
+    inner = sum(float(vector.get(column, 0)) * weights[column] ** 2 * a for column, a in step.items())
+    times = round(inner / sum((a * weights[column]) ** 2 for column, a in step.items()))
+    return _plus(vector, step, -times) if times else vector
+
+
+def _along(coefficients: Mapping[str, int], vector: Mapping[str, int]) -> int:
+    return sum(a * vector.get(column, 0) for column, a in coefficients.items())
+
+
+def _plus(vector: Mapping[str, int], step: Mapping[str, int], times: int) -> dict[str, int]:
+    """``vector + times * step`` without its zeros."""
+    result = dict(vector)
+    for column, a in step.items():
+        result[column] = result.get(column, 0) + times * a
+    return {column: a for column, a in result.items() if a}
 
 
 def _substitute(system: RowSystem, left: Terms, column: str) -> Derived:

@@ -1,6 +1,9 @@
 """A corrected row obeys, is close, and is left alone if it obeyed."""
 
+import ctypes
+import os
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,9 +19,14 @@ from rule_worlds import (
     rule_set,
 )
 
+from graftable.tabular import correction
 from graftable.tabular.compiler import ContradictionError, compile_rules
 from graftable.tabular.correction import NOWHERE, SEARCHED, UNTOUCHED, correct
+from graftable.tabular.equalities import integer_points
 from graftable.tabular.expressions import And, Comparison, Member, Not, Or, RuleSet
+from graftable.tabular.quiet_solver import quiet_solver
+from graftable.tabular.rule_files import parse_rules
+from graftable.tabular.schema import ColumnSchema, Schema
 from graftable.tabular.search import nearest
 
 WORLDS, BLOCK = 2_000, 100
@@ -233,6 +241,78 @@ def test_gaps_are_searched():
     assert obeyed(rules, schema, result.numbers, {}).all()
     unsearched = correct(program, rows, search=False)
     assert obeyed(rules, schema, unsearched.numbers, {})[unsearched.solved].all()
+
+
+TANGLED = """
+-1.5*rate + 0.5*m + `if`/6 == -2.3
+-`if`/3 - m/3 == 7*n + price
+`if` + rate - 1.5*m < -8 or n + 2*m < -7.79
+"""
+
+
+@cache
+def tangled_program():
+    decimals = {"rate": 3, "price": 2, "m": 0, "if": 0, "n": 0}
+    columns = (ColumnSchema(name, "decimal" if d else "integer", decimals=d) for name, d in decimals.items())
+    schema = Schema(tuple(columns))
+    return compile_rules(parse_rules(TANGLED, schema), schema)
+
+
+def test_equalities_without_unit_coefficients_are_solved_for_every_row():
+    values = np.array([0, 1, 2, 8])
+    rows = {"rate": 1000 * values + 252, "price": 100 * values + 25, "m": values, "if": values, "n": values}
+    result = correct(tangled_program(), rows)
+    assert result.solved.all()
+    m, n, condition = (result.numbers[name] for name in ("m", "n", "if"))
+    rate, price = (
+        [Fraction(int(v), scale) for v in result.numbers[c]] for c, scale in (("rate", 1000), ("price", 100))
+    )
+    for row in range(4):
+        a, b, c = (Fraction(int(values[row])) for values in (m, n, condition))
+        assert -rate[row] * 3 / 2 + a / 2 + c / 6 == Fraction(-23, 10)
+        assert -c / 3 - a / 3 == 7 * b + price[row]
+        assert c + rate[row] - a * 3 / 2 < -8 or b + 2 * a < Fraction(-779, 100)
+
+
+def test_what_the_search_gives_up_gets_a_known_point_taken_back_towards_it(monkeypatch):
+    monkeypatch.setattr(correction, "nearest", lambda *_arguments: None)
+    program = tangled_program()
+    rows = {name: np.array([7, -3]) for name in ("rate", "price", "m", "if", "n")}
+    result = correct(program, rows)
+    assert result.solved.all()
+    numbers = {name: 7 for name in rows}
+    assert result.cost[0] <= 30 * nearest(program, program.components[0], numbers, {}).cost
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_steps_reach_every_point_of_equalities_and_no_other(seed):
+    generator = np.random.default_rng(seed)
+    lefts = [tuple((c, int(a)) for c, a in zip("xyz", generator.integers(-6, 7, 3), strict=True) if a) for _ in "ab"]
+    equalities = [(left, int(generator.integers(-9, 10))) for left in lefts]
+    found = integer_points(equalities, dict.fromkeys("xyz", 1), {"x": 2.0})
+    grid = np.stack(np.meshgrid(*3 * [np.arange(-9, 10)], indexing="ij")).reshape(3, -1)
+    obeying = [sum(a * grid["xyz".index(c)] for c, a in left) == total for left, total in equalities]
+    points = grid[:, np.logical_and.reduce(obeying)].T
+    if found is None:
+        assert not len(points)
+        return
+    vectors = [found.start, *found.steps]
+    for left, total in equalities:
+        assert [sum(a * v.get(c, 0) for c, a in left) for v in vectors] == [total, *[0] * len(found.steps)]
+    steps = np.array([[step.get(c, 0) for c in "xyz"] for step in found.steps], float).reshape(-1, 3)
+    for point in points:
+        away = point - np.array([found.start[c] for c in "xyz"], float)
+        times = np.linalg.lstsq(steps.T, away, rcond=None)[0] if len(steps) else np.zeros(0)
+        np.testing.assert_allclose(np.rint(times) @ steps, away, atol=1e-9)
+
+
+def test_what_a_solver_prints_is_heard_by_nobody(capfd):
+    print("before")
+    with quiet_solver(), quiet_solver():
+        os.write(1, b"a line of the solver")
+        ctypes.CDLL(None).puts(b"one that waits in the buffer of C")
+    print("after")
+    assert capfd.readouterr().out.split() == ["before", "after"]
 
 
 # Pinned columns
