@@ -20,6 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
 from .normal_form import Row
+from .quiet_solver import quiet_solver
 
 __all__ = ["Undecided", "find_point", "implies", "least_value", "minimal_conflict", "refutation"]
 
@@ -226,13 +227,14 @@ def _solve(system: list[list[Fraction]], unknowns: int) -> list[Fraction] | None
 
 def _integer_hint(rows: Sequence[Row]) -> dict[str, int] | None:
     matrix, bounds, columns = matrix_of(rows)
-    result = milp(
-        np.zeros(len(columns)),
-        constraints=LinearConstraint(matrix, bounds, np.inf),
-        integrality=np.ones(len(columns)),
-        bounds=Bounds(-_NEAR, _NEAR),  # a hint need not look everywhere, and HiGHS complains of wide integers
-        options={"node_limit": 1000},
-    )
+    with quiet_solver():
+        result = milp(
+            np.zeros(len(columns)),
+            constraints=LinearConstraint(matrix, bounds, np.inf),
+            integrality=np.ones(len(columns)),
+            bounds=Bounds(-_NEAR, _NEAR),  # a hint need not look everywhere, and HiGHS complains of wide integers
+            options={"node_limit": 1000},
+        )
     if result.x is None or not np.all(np.isfinite(result.x)):
         return None
     point = {column: round(float(value)) for column, value in zip(columns, result.x, strict=True)}
