@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from graftable.graphs.ops import Adjacency, spmm
+from graftable.graphs.ops import Adjacency, native, spmm, torch_backend
+from graftable.graphs.ops.backends import backend_for
 
 __all__ = ["Categories", "Choice", "Part", "Plan", "Side", "Sums", "largest"]
 
@@ -28,6 +30,11 @@ NOISE = {torch.float32: 2.0**-6, torch.float64: 2.0**-26}
 def largest(dtype: torch.dtype) -> float:
     """In lattice points; sums of larger numbers could be infinite, and their differences nan."""
     return float(torch.finfo(dtype).max ** 0.5)
+
+
+def compiled(numbers: Tensor) -> bool:
+    """Whether compiled code walks, which returns the bits that torch's own functions do, in a third of the time."""
+    return backend_for(numbers) is torch_backend and native.supports(numbers)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,13 @@ class Sums:
         values = spmm(self.pattern, columns, self.weight).add_(constant)
         return values if self.divisor is None else values.div_(self.divisor)
 
+    @property
+    def back(self) -> tuple[Tensor, Adjacency, Tensor] | None:
+        """Sources, their sums and the factors: the way back, if sums are over columns."""
+        if self.sources is None or self.adjoint is None or self.adjoint_weight is None:
+            return None
+        return self.sources, self.adjoint, self.adjoint_weight
+
     def pull(self, grad: Tensor, given: Tensor) -> None:
         """Add to the gradient of the columns, in place, what comes of that of the sums, which is used up."""
         if self.adjoint is not None and self.sources is not None:
@@ -86,6 +100,11 @@ class Side:
     sums: Sums
     upper: bool
 
+    @cached_property
+    def each(self) -> Tensor:
+        """``(bounds,)``: the place of the column that each bound moves."""
+        return torch.cat([self.targets[:count] for count in self.rounds])
+
     def correct(self, columns: Tensor, cell: Tensor | None, *, record: bool = False) -> Tensor | None:
         """Move the targets inside their bounds, in place.
 
@@ -93,6 +112,12 @@ class Side:
             With ``record``, ``(bounds, rows)``: 1 where a bound moved its target, 0 where not, in the type of the
             numbers, in which torch compares and multiplies several times faster than with truth values.
         """
+        if compiled(columns):
+            sums = self.sums
+            entries = None if sums.pattern is None or sums.weight is None else (sums.pattern, sums.weight)
+            return native.clamp_columns(
+                columns, self.each, sums.constant, entries, sums.divisor, cell, upper=self.upper, record=record
+            )
         here, bounds = columns.index_select(0, self.targets), self.sums.values(columns, cell)
         tighter, passed = (torch.minimum, torch.gt) if self.upper else (torch.maximum, torch.lt)
         moved = here.new_empty(len(bounds), here.shape[1]) if record else None
@@ -110,6 +135,8 @@ class Side:
 
         All of it goes to the bound that moved an entry last, and to the entry itself if it lay on its bound.
         """
+        if compiled(grad):
+            return native.clamp_columns_backward(grad, self.each, moved, self.sums.back, self.sums.divisor)
         here, given = grad.index_select(0, self.targets), torch.empty_like(moved)
         rounds = zip(given.split(self.rounds), moved.split(self.rounds), strict=True)
         for bound, mark in reversed(list(rounds)):
@@ -143,6 +170,8 @@ class Choice:
             distance = self.holds @ missing
         for name, allowed, cells in self.masks:
             distance += torch.outer(cells, forbidden(categories[name], allowed).to(columns.dtype))
+        if compiled(distance):
+            return native.nearest_row(distance)
         least = distance.amin(0)  # torch is slow to say where the least is: the first of those that are equal to it
         count = len(self.holds)
         ranks = torch.arange(count, 0, -1, dtype=distance.dtype, device=distance.device).unsqueeze(1)
@@ -204,26 +233,70 @@ class Plan:
     points: Tensor
     moved: slice
 
-    @property
+    @cached_property
     def rounded(self) -> slice:
         """Those of `moved` that have `points`."""
         return slice(self.moved.start, max(min(self.moved.stop, len(self.points)), self.moved.start))
 
     @property
+    def rounds(self) -> bool:
+        """Whether there are any."""
+        return bool(self.rounded.stop > self.rounded.start)
+
+    @cached_property
     def sides(self) -> tuple[Side, ...]:
         """Of all parts, in order."""
         return tuple(side for part in self.parts for side in part.sides)
 
     @property
     def width(self) -> int:
-        """About how many numbers of a row are in use at once: its columns, and its distances to cells for a while."""
-        return len(self.places) + max([0, *(len(part.choice.holds) // 2 for part in self.parts if part.choice)])
+        """About how many numbers of a row are in use at once: its columns, and its distances to cells for a moment."""
+        return len(self.places) + max([0, *(len(part.choice.holds) // 8 for part in self.parts if part.choice)])
+
+    @cached_property
+    def limits(self) -> Tensor:
+        """``(places,)``: the `largest` number of each column that can be calculated with, in units."""
+        limit = torch.full_like(self.places, largest(self.points.dtype), dtype=self.points.dtype)
+        limit[: len(self.points)] /= self.points.squeeze(1)
+        return limit
+
+    @cached_property
+    def moved_places(self) -> Tensor:
+        """Where the columns that the parts may move lie in a batch."""
+        return self.places[self.moved]
 
     def gather(self, x: Tensor) -> Tensor:
         """From ``(rows, columns)`` to ``(places, rows)``, still in units."""
+        if compiled(x):
+            return native.take_columns(x, self.places)[0]
         if x.shape[1] <= NARROW:
             return x.t().index_select(0, self.places)
         return x.index_select(1, self.places).t().contiguous()
+
+    def gather_known(self, x: Tensor) -> Tensor | None:
+        """The same, but None if a number is null, or so large that sums would not be numbers."""
+        if compiled(x):
+            columns, within = native.take_columns(x, self.places, self.limits)
+            return columns if within else None
+        columns = self.gather(x)
+        return columns if bool((columns.abs() < self.limits.unsqueeze(1)).all()) else None
+
+    def per_unit(self, columns: Tensor) -> None:
+        """From a gradient by units to one by lattice points, in place."""
+        if len(self.points):
+            columns[: len(self.points)].div_(self.points)
+
+    def per_point(self, columns: Tensor) -> None:
+        """And back."""
+        if len(self.points):
+            columns[: len(self.points)].mul_(self.points)
+
+    def scatter(self, columns: Tensor, places: Tensor, x: Tensor, out: Tensor) -> None:
+        """Make ``out`` what ``x`` is, ``(rows, columns)``, but for ``columns``, ``(places, rows)``."""
+        if compiled(x) and out.is_contiguous():
+            native.put_columns(columns, places, x, out)
+        else:
+            out.copy_(x).index_copy_(1, places, columns.t())
 
     def lattice(self, x: Tensor) -> Tensor:
         """From ``(rows, columns)`` in units to ``(places, rows)`` in lattice points."""
@@ -236,13 +309,6 @@ class Plan:
             whole = scaled.round()
             torch.hardshrink(scaled.sub_(whole), NOISE[columns.dtype], out=scaled).add_(whole)
         return columns
-
-    def takes(self, columns: Tensor) -> bool:
-        """Whether no number is null, or so large that sums would not be numbers."""
-        if not columns.numel():
-            return True
-        least, most = columns.aminmax()
-        return bool(torch.maximum(-least, most) < largest(columns.dtype))
 
     def cells(self, columns: Tensor, categories: Categories) -> list[Tensor | None]:
         """The cell of each row, part by part."""
@@ -257,7 +323,7 @@ class Plan:
                     record.append(moved)
         return columns
 
-    def units(self, columns: Tensor, given: Tensor, before: Tensor) -> None:
+    def units(self, columns: Tensor, given: Tensor | None, before: Tensor | None) -> None:
         """What moved from lattice points to units, in place; the rest as it was given: there and back is not exact.
 
         Args:
@@ -265,7 +331,7 @@ class Plan:
             given: ``(rounded, rows)``, in units.
             before: ``(rounded or moved, rows)``, in lattice points; is used up.
         """
-        if not len(given):
+        if given is None or before is None:
             return
         after, bits = columns[self.rounded], BITS[columns.dtype]  # torch.where takes ten times as long as bits
         moved = before[: len(after)].sub_(after).view(bits).ne_(0).neg_()  # no bit, or all of them

@@ -18,6 +18,8 @@ from .native_build import load
 
 __all__ = [
     "available",
+    "clamp_columns",
+    "clamp_columns_backward",
     "counting_sort",
     "edge_gather",
     "edge_sum",
@@ -27,11 +29,14 @@ __all__ = [
     "graph_attention_backward",
     "multi_aggregate",
     "multi_aggregate_backward",
+    "nearest_row",
+    "put_columns",
     "sddmm",
     "segment_softmax",
     "spmm",
     "spmm_typed",
     "supports",
+    "take_columns",
     "take_rows",
     "typed_outer",
 ]
@@ -54,7 +59,13 @@ SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "softmax_backward": "pppnnpi",
     "take": "pnpnpi",
     "sort": "pnnpp",
+    "take_columns": "pnnnpnppi",
+    "put_columns": "pnnnnpnppi",
+    "clamp_columns": "ppppnpppnpnipi",
+    "clamp_columns_backward": "pnpppnppppni",
+    "nearest_row": "pnnpi",
 }
+ANSWERS = frozenset({"take_columns"})
 NOTHING = torch.empty(0)  # in the place of results that nobody asked for
 SMALL = 2**16  # numbers read along edges, up to which a second thread takes longer to wake than the work does
 C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
@@ -86,7 +97,8 @@ def _library(value: torch.dtype, index: torch.dtype) -> SimpleNamespace | None:
 
 def _typed(library: ctypes.CDLL, name: str) -> Any:
     function = library[name]
-    function.argtypes, function.restype = [C_TYPES[letter] for letter in SIGNATURES[name]], None
+    function.argtypes = [C_TYPES[letter] for letter in SIGNATURES[name]]
+    function.restype = ctypes.c_int if name in ANSWERS else None
     return function
 
 
@@ -195,6 +207,109 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
         1 if count * width <= SMALL else torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+def take_columns(x: Tensor, places: Tensor, limit: Tensor | None = None) -> tuple[Tensor, bool]:
+    """The columns of x [R, C] that ``places`` [P] names, as rows [P, R]; and whether all are under a ``limit`` [P]."""
+    kernels, rows, count = _library(x.dtype, torch.int32), x.shape[0], places.shape[0]
+    assert kernels is not None, "ask supports() first"
+    columns = torch.empty((count, rows), dtype=x.dtype)
+    within = kernels.take_columns(
+        x.data_ptr(), *x.stride(), rows, places.data_ptr(), count, _at(limit), columns.data_ptr(),
+        _column_threads(columns),
+    )  # fmt: skip
+    return columns, bool(within)
+
+
+def put_columns(columns: Tensor, places: Tensor, x: Tensor, out: Tensor) -> None:
+    """Make ``out`` [R, C], contiguous, what x is, but for its columns ``places`` [P]: these are ``columns`` [P, R]."""
+    kernels = _library(x.dtype, torch.int32)
+    assert kernels is not None, "ask supports() first"
+    kernels.put_columns(
+        x.data_ptr(), *x.stride(), *x.shape, places.data_ptr(), places.shape[0], columns.data_ptr(), out.data_ptr(),
+        _column_threads(columns),
+    )  # fmt: skip
+
+
+def clamp_columns(
+    columns: Tensor,
+    targets: Tensor,
+    constant: Tensor,
+    sums: tuple[Adjacency, Tensor] | None,
+    divisor: Tensor | None,
+    cell: Tensor | None,
+    *,
+    upper: bool,
+    record: bool,
+) -> Tensor | None:
+    """One bound after the other, ``columns[target] = max(columns[target], (sum + constant) / divisor)``, in place.
+
+    No column may be both in a sum and a target, except under an infinite constant.
+
+    Args:
+        columns: ``[P, R]``, contiguous.
+        targets: ``[bounds]``, which column each bound moves.
+        constant: ``[bounds, kinds]``.
+        sums: Bounds over columns, and a weight for each entry; None for no sums.
+        divisor: ``[bounds, 1]``; None for ones.
+        cell: ``[R]``, which of the kinds counts in each row; None for the first.
+        upper: Whether bounds are the most, not the least.
+        record: Whether to return ``[bounds, R]``: 1 where a bound moved its target, else 0.
+    """
+    kernels = _library(columns.dtype, torch.int32 if sums is None else sums[0].rowptr.dtype)
+    assert kernels is not None, "ask supports() first"
+    rows = columns.shape[1]
+    moved = torch.empty((targets.shape[0], rows), dtype=columns.dtype) if record else None
+    ptr, col, weight = (None, None, None) if sums is None else (_at(sums[0].rowptr), _at(sums[0].col), _at(sums[1]))
+    kernels.clamp_columns(
+        ptr, col, weight, constant.data_ptr(), constant.shape[1], _at(cell), _at(divisor), targets.data_ptr(),
+        targets.shape[0], columns.data_ptr(), rows, upper, _at(moved), _column_threads(columns),
+    )  # fmt: skip
+    return moved
+
+
+def clamp_columns_backward(
+    grad: Tensor,
+    targets: Tensor,
+    moved: Tensor,
+    sums: tuple[Tensor, Adjacency, Tensor] | None,
+    divisor: Tensor | None,
+) -> None:
+    """The gradient of :func:`clamp_columns`, in place of that of what came out.
+
+    Args:
+        grad: ``[P, R]``, contiguous.
+        targets: As there.
+        moved: What was recorded there.
+        sums: The columns that are in sums, these columns over bounds, and a weight for each entry.
+        divisor: As there.
+    """
+    kernels = _library(grad.dtype, torch.int32 if sums is None else sums[1].rowptr.dtype)
+    assert kernels is not None, "ask supports() first"
+    source, count, ptr, col, weight = (
+        (None, 0, None, None, None)
+        if sums is None
+        else (_at(sums[0]), sums[0].shape[0], _at(sums[1].rowptr), _at(sums[1].col), _at(sums[2]))
+    )
+    kernels.clamp_columns_backward(
+        targets.data_ptr(), targets.shape[0], moved.data_ptr(), _at(divisor), source, count, ptr, col, weight,
+        grad.data_ptr(), grad.shape[1], _column_threads(grad),
+    )  # fmt: skip
+
+
+def nearest_row(distance: Tensor) -> Tensor:
+    """``[R]``: of each column of ``distance`` [K, R], contiguous, the first row with its least; K where it is <= 0."""
+    kernels = _library(distance.dtype, torch.int32)
+    assert kernels is not None, "ask supports() first"
+    nearest = torch.empty(distance.shape[1], dtype=torch.int64)
+    kernels.nearest_row(
+        distance.data_ptr(), *distance.shape, nearest.data_ptr(), _column_threads(distance)
+    )  # fmt: skip
+    return nearest
+
+
+def _column_threads(columns: Tensor) -> int:
+    return 1 if columns.numel() <= SMALL else torch.get_num_threads()
 
 
 def counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:

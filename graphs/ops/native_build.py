@@ -21,7 +21,13 @@ from pathlib import Path
 
 __all__ = ["load"]
 
-SOURCES = ("native_aggregate.cpp", "native_sums.cpp", "native_edges.cpp", "native_order.cpp")
+SOURCES = (
+    "native_aggregate.cpp",
+    "native_sums.cpp",
+    "native_edges.cpp",
+    "native_order.cpp",
+    "native_columns.cpp",
+)
 HEADER = "native_rows.h"
 COMPILERS = ("g++", "c++", "clang++")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fopenmp")

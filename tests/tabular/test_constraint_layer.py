@@ -14,7 +14,8 @@ from rule_worlds import Columns, at_least, equal, kind, number, obeyed, random_w
 from torch import nn
 
 from graftable.errors import ConfigError, ShapeError
-from graftable.tabular import constraint_layer
+from graftable.graphs.ops import native
+from graftable.tabular import constraint_layer, layer_walks
 from graftable.tabular.compiler import ContradictionError, compile_rules
 from graftable.tabular.constraint_layer import ConstraintLayer
 from graftable.tabular.expressions import IsNull, Member, Not, Or
@@ -249,6 +250,38 @@ def test_numbers_and_gradients_are_those_of_one_clamp_after_another(seed):
         for _ in range(2):  # a record serves every way back
             (grad,) = torch.autograd.grad((y * weight).sum(), x, retain_graph=True)
             torch.testing.assert_close(grad, want, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=10, derandomize=True)
+@given(seeds, st.sampled_from([0.0, 0.1]))
+def test_compiled_code_walks_as_torch_does(seed, leak):
+    if (made := world_layer(seed)) is None:
+        return
+    generator, world, layer = made
+    layer.leak = leak
+    x, codes = batch(generator, world)
+    x, weight, found = x.requires_grad_(), torch.from_numpy(generator.normal(size=x.shape)), []
+    for compiled in (layer_walks.compiled, lambda numbers: False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(layer_walks, "compiled", compiled)
+            y = layer(x, codes)[0]
+            found.append((y.detach(), *torch.autograd.grad((y * weight).sum() + 0 * x.sum(), x)))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.skipif(not native.available(), reason="there is no compiler")
+def test_columns_are_read_and_written_in_any_layout():
+    places, limit = torch.tensor([4, 0, 2]), torch.tensor([3.0, 9.0, 9.0])
+    whole = torch.arange(1500.0).view(150, 10) % 7 - 3
+    for x in (whole[:, :5].contiguous(), whole[:, ::2], whole.t()[:5].t(), torch.ones(()).expand(150, 5)):
+        columns, out = native.take_columns(x, places)[0], torch.empty(150, 5)
+        assert torch.equal(columns, x[:, places].t())
+        native.put_columns(-columns, places, x, out)
+        assert torch.equal(out, x.index_copy(1, places, -x[:, places]))
+    for value, within in ((2.5, True), (3.0, False), (-3.0, False), (torch.nan, False), (torch.inf, False)):
+        x = torch.zeros(150, 5)
+        x[140, 4], x[3, 1] = value, torch.nan  # a column that is not asked for may hold anything
+        assert native.take_columns(x, places, limit)[1] is within
 
 
 def test_a_bound_is_as_exact_under_autocast():
