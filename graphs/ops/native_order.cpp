@@ -4,6 +4,7 @@
 
 namespace {
 
+constexpr int64_t PART = 512;                  // rows of one unit of work
 constexpr int64_t BEYOND_CACHE = 48 << 20;  // bytes of a result whose next reader will not find it in the last cache
 
 // Bytes to copy a row by, known to the compiler where the row is short; 0: any number, by lines.
@@ -23,7 +24,7 @@ void take_part(const I* index, int64_t begin, int64_t end, int64_t last, const c
         for (; b < row; b += LINE) _mm512_stream_si512(reinterpret_cast<__m512i*>(to + b), _mm512_loadu_si512(from + b));
 #endif
       for (; b + LINE <= row; b += LINE) std::memcpy(to + b, from + b, LINE);
-      std::memcpy(to + b, from + b, row - b);
+      for (; b < row; b += sizeof(int32_t)) std::memcpy(to + b, from + b, sizeof(int32_t));
     }
   }
 #ifdef __AVX512F__
@@ -37,15 +38,17 @@ extern "C" {
 
 void take(const I* index, int64_t count, const char* x, int64_t row, char* out, int threads) {
   const bool streaming = count * row >= BEYOND_CACHE && streams(out, row, count);
-  const int64_t parts = (count + CHUNK - 1) / CHUNK;
-#pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (threads > 1)
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t begin = part * CHUNK, end = std::min(begin + CHUNK, count), last = count - 1;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (int64_t begin = 0; begin < count; begin += PART) {
+    const int64_t end = std::min(begin + PART, count), last = count - 1;
     switch (row) {
       case 4: take_part<4>(index, begin, end, last, x, row, out, false); break;
       case 8: take_part<8>(index, begin, end, last, x, row, out, false); break;
       case 16: take_part<16>(index, begin, end, last, x, row, out, false); break;
       case 32: take_part<32>(index, begin, end, last, x, row, out, false); break;
+      case 64: streaming ? take_part<0>(index, begin, end, last, x, row, out, true)
+                         : take_part<64>(index, begin, end, last, x, row, out, false);
+        break;
       default: take_part<0>(index, begin, end, last, x, row, out, streaming);
     }
   }
