@@ -21,7 +21,7 @@ from _common import figure, write_figures
 from _measure import MODES, THREADS, common_options, in_each_mode, interleave, names_of, refuse_when_busy
 from _operators import HEADS, LIBRARIES, inputs, libraries_for, pack, unpack
 from _patterns import PATTERNS, pattern
-from _targets import memory_limit, target, time_limit
+from _targets import memory_limit, target
 
 NARROW_TO_WIDE, SMALL = (16, 64, 128, 256), (64, 128)
 #: operator -> widths on U, on P, and on B and T; narrow on U and P where values are edges x width by nature
@@ -157,8 +157,6 @@ def judge(operator, shape, width, direction, mode, results, limit):
     }
     if limit and ours["peak"] is not None:
         verdicts["memory"] = (limit / max(ours["peak"], 0.01), 1.0)
-    if most := time_limit(operator, shape, direction):
-        verdicts["microseconds"] = (most / ours["ms"], 1.0)
     return verdicts
 
 

@@ -202,7 +202,7 @@ class CircuitGenerator(Generator):
         place = list(self.encoder.codecs).index(column)
         codec = self.encoder.codecs[column]
         weights = np.broadcast_to(codec.mass(allowed), (len(table), codec.size))
-        possible = weights.any(1)
+        possible = np.any(weights, axis=1)
         weights = np.where(possible[:, None], weights, 1.0)
         evidence[place] = Evidence(weights)
         drawn = np.zeros(len(table), np.int64)
