@@ -117,7 +117,7 @@ def integer_points(
     Example:
         >>> found = integer_points([((("x", 5), ("y", -3)), 7)], {"x": 0, "y": 0}, {})
         >>> found.start, found.steps
-        ({'x': 2, 'y': 1}, ({'x': 3, 'y': 5},))
+        ({'x': 2, 'y': 1}, ({'y': -5, 'x': -3},))
     """
     basis = [{column: 1} for column in near]
     start = dict(near)
