@@ -90,7 +90,8 @@ def prepare(library, operator, graph, made, direction):
         return call
     learnt = [leaf.requires_grad_() for leaf in leaves.values() if leaf.is_floating_point()]
     incoming = [torch.randn_like(output) for output in _tuple(call())]
-    return lambda: torch.autograd.grad(_tuple(call()), learnt, incoming)
+    # whole tensors from everybody: a gradient that is a view of one row would be written by whoever reads it
+    return lambda: [each.contiguous() for each in torch.autograd.grad(_tuple(call()), learnt, incoming)]
 
 
 def _tuple(outputs):
