@@ -14,7 +14,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from graftable.graphs.ops import Adjacency, native, spmm, torch_backend
+from graftable.graphs.ops import Adjacency, native, native_columns, spmm, torch_backend
 from graftable.graphs.ops.backends import backend_for
 
 __all__ = ["Categories", "Choice", "Part", "Plan", "Side", "Sums", "largest"]
@@ -115,7 +115,7 @@ class Side:
         if compiled(columns):
             sums = self.sums
             entries = None if sums.pattern is None or sums.weight is None else (sums.pattern, sums.weight)
-            return native.clamp_columns(
+            return native_columns.clamp_columns(
                 columns, self.each, sums.constant, entries, sums.divisor, cell, upper=self.upper, record=record
             )
         here, bounds = columns.index_select(0, self.targets), self.sums.values(columns, cell)
@@ -136,7 +136,7 @@ class Side:
         All of it goes to the bound that moved an entry last, and to the entry itself if it lay on its bound.
         """
         if compiled(grad):
-            return native.clamp_columns_backward(grad, self.each, moved, self.sums.back, self.sums.divisor)
+            return native_columns.clamp_columns_backward(grad, self.each, moved, self.sums.back, self.sums.divisor)
         here, given = grad.index_select(0, self.targets), torch.empty_like(moved)
         rounds = zip(given.split(self.rounds), moved.split(self.rounds), strict=True)
         for bound, mark in reversed(list(rounds)):
@@ -171,7 +171,7 @@ class Choice:
         for name, allowed, cells in self.masks:
             distance += torch.outer(cells, forbidden(categories[name], allowed).to(columns.dtype))
         if compiled(distance):
-            return native.nearest_row(distance)
+            return native_columns.nearest_row(distance)
         least = distance.amin(0)  # torch is slow to say where the least is: the first of those that are equal to it
         count = len(self.holds)
         ranks = torch.arange(count, 0, -1, dtype=distance.dtype, device=distance.device).unsqueeze(1)
@@ -268,7 +268,7 @@ class Plan:
     def gather(self, x: Tensor) -> Tensor:
         """From ``(rows, columns)`` to ``(places, rows)``, still in units."""
         if compiled(x):
-            return native.take_columns(x, self.places)[0]
+            return native_columns.take_columns(x, self.places)[0]
         if x.shape[1] <= NARROW:
             return x.t().index_select(0, self.places)
         return x.index_select(1, self.places).t().contiguous()
@@ -276,7 +276,7 @@ class Plan:
     def gather_known(self, x: Tensor) -> Tensor | None:
         """The same, but None if a number is null, or so large that sums would not be numbers."""
         if compiled(x):
-            columns, within = native.take_columns(x, self.places, self.limits)
+            columns, within = native_columns.take_columns(x, self.places, self.limits)
             return columns if within else None
         columns = self.gather(x)
         return columns if bool((columns.abs() < self.limits.unsqueeze(1)).all()) else None
@@ -294,7 +294,7 @@ class Plan:
     def scatter(self, columns: Tensor, places: Tensor, x: Tensor, out: Tensor) -> None:
         """Make ``out`` what ``x`` is, ``(rows, columns)``, but for ``columns``, ``(places, rows)``."""
         if compiled(x) and out.is_contiguous():
-            native.put_columns(columns, places, x, out)
+            native_columns.put_columns(columns, places, x, out)
         else:
             out.copy_(x).index_copy_(1, places, columns.t())
 

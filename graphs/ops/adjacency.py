@@ -13,6 +13,8 @@ from torch import Tensor
 
 from graftable.errors import DataError, ShapeError
 
+from . import native_library, native_order
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -356,10 +358,8 @@ def _counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
         ptr = torch.zeros(num_keys + 1, dtype=keys.dtype, device=keys.device)
         torch.cumsum(torch.bincount(keys, minlength=num_keys), 0, out=ptr[1:])
         return ptr, torch.argsort(keys, stable=True).to(keys.dtype)
-    from . import native  # at call time: kernels are called with patterns
-
-    if native.available():
-        return native.counting_sort(keys, num_keys)
+    if native_library.available():
+        return native_order.counting_sort(keys, num_keys)
     from scipy.sparse import csr_matrix
 
     one_an_edge = np.arange(keys.numel() + 1, dtype=keys.numpy().dtype)
@@ -370,10 +370,8 @@ def _counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
 
 def _taken(values: Tensor, order: Tensor) -> Tensor:
     """The entries of ``values`` that ``order`` names."""
-    from . import native  # at call time: kernels are called with patterns
-
-    fast = values.is_cpu and native.available()
-    return native.take_rows(values, order) if fast else values.index_select(0, order)
+    fast = values.is_cpu and native_library.available()
+    return native_order.take_rows(values, order) if fast else values.index_select(0, order)
 
 
 def _must_be_integer(index: Tensor, name: str) -> None:

@@ -2,25 +2,21 @@
 
 They earn their place where torch has no primitive that keeps messages out of memory, or a slow one: extremes with a
 gradient, several statistics in one pass, edge vectors, GATv2, narrow features and attention. :func:`supports` says
-whether they may be called. See :mod:`.native_build` for how they come to be.
+whether they may be called. See :mod:`.native_build` for how they come to be, and
+:mod:`.native_library` for how they are called.
 """
 
-import ctypes
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .adjacency import Adjacency
 from .dropout import dropout_mask
-from .native_build import load
+from .native_library import SMALL, VALUES, address, library, loaded
+from .native_order import take_rows
 
 __all__ = [
-    "available",
-    "clamp_columns",
-    "clamp_columns_backward",
-    "counting_sort",
     "edge_gather",
     "edge_sum",
     "gatv2_score",
@@ -29,91 +25,31 @@ __all__ = [
     "graph_attention_backward",
     "multi_aggregate",
     "multi_aggregate_backward",
-    "nearest_row",
-    "put_columns",
     "sddmm",
     "segment_softmax",
     "spmm",
     "spmm_typed",
     "supports",
-    "take_columns",
-    "take_rows",
     "typed_outer",
 ]
 
-VALUES = {torch.float32: "float", torch.float64: "double"}
-INDICES = {torch.int32: "int32_t", torch.int64: "int64_t"}
 NONE, PER_SOURCE, PER_HEAD, PER_COLUMN = range(4)  # which weight multiplies a column of a row
 
-SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
-    "aggregate": "pppnnnndppppppi",
-    "winners": "pppppnnnpii",
-    "slopes": "ppppppnndpi",
-    "spread": "pppppnnnnpi",
-    "sum": "ppppppnnnnniipi",
-    "typed": "pppppnnnpi",
-    "sddmm": "ppppnnnnpi",
-    "gatv2": "ppppppnnnndpi",
-    "gatv2_backward": "ppppppppnnnndpppi",
-    "softmax": "ppnnppi",
-    "softmax_backward": "pppnnpi",
-    "take": "pnpnpi",
-    "sort": "pnnpp",
-    "take_columns": "pnnnpnppi",
-    "put_columns": "pnnnnpnppi",
-    "clamp_columns": "ppppnpppnpnipi",
-    "clamp_columns_backward": "pnpppnppppni",
-    "nearest_row": "pnnpi",
-}
-ANSWERS = frozenset({"take_columns"})
 NOTHING = torch.empty(0)  # in the place of results that nobody asked for
-SMALL = 2**16  # numbers read along edges, up to which a second thread takes longer to wake than the work does
-C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
-
-_kernels: dict[tuple[torch.dtype, torch.dtype], SimpleNamespace | None] = {}
-
-
-def available() -> bool:
-    """Whether there are compiled kernels in this process; the first call may compile them, which takes seconds."""
-    return _library(torch.float32, torch.int32) is not None
 
 
 def supports(x: Tensor, adjacency: Adjacency | None = None) -> bool:
     """Whether the kernels take this tensor: on the CPU, of 32 or 64 bits, and compiled."""
     index = torch.int32 if adjacency is None else adjacency.rowptr.dtype
-    return x.is_cpu and x.dtype in VALUES and _library(x.dtype, index) is not None
-
-
-def _library(value: torch.dtype, index: torch.dtype) -> SimpleNamespace | None:
-    try:
-        return _kernels[value, index]
-    except KeyError:
-        library = load(VALUES[value], INDICES[index])
-        kernels = None
-        if library is not None:
-            kernels = SimpleNamespace(**{name: _typed(library, name) for name in SIGNATURES})
-        return _kernels.setdefault((value, index), kernels)
-
-
-def _typed(library: ctypes.CDLL, name: str) -> Any:
-    function = library[name]
-    function.argtypes = [C_TYPES[letter] for letter in SIGNATURES[name]]
-    function.restype = ctypes.c_int if name in ANSWERS else None
-    return function
+    return x.is_cpu and x.dtype in VALUES and library(x.dtype, index) is not None
 
 
 def _for(adjacency: Adjacency, x: Tensor) -> SimpleNamespace:
-    kernels = _library(x.dtype, adjacency.rowptr.dtype)
-    assert kernels is not None, "ask supports() first"
-    return kernels
+    return loaded(x.dtype, adjacency.rowptr.dtype)
 
 
 def _threads(adjacency: Adjacency, width: int) -> int:
     return 1 if adjacency.num_edges * width <= SMALL else torch.get_num_threads()
-
-
-def _at(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -148,8 +84,8 @@ def _sum(
     weight = None if weight is None else weight.contiguous()  # named, lest a copy be freed before it is read
     y = torch.empty(n, width, dtype=x.dtype) if x.dim() == 2 else torch.empty((n, *x.shape[1:]), dtype=x.dtype)
     _for(adjacency, x).sum(
-        ptr.data_ptr(), far.data_ptr(), _at(slot), _at(edge_type), x.data_ptr(),
-        _at(weight), n, edges, x.stride(0), heads, width, kind, mean, y.data_ptr(),
+        ptr.data_ptr(), far.data_ptr(), address(slot), address(edge_type), x.data_ptr(),
+        address(weight), n, edges, x.stride(0), heads, width, kind, mean, y.data_ptr(),
         1 if edges * heads * width <= SMALL else torch.get_num_threads(),
     )  # fmt: skip
     return y
@@ -194,132 +130,6 @@ def _slots(adjacency: Adjacency) -> Tensor:
 def edge_gather(adjacency: Adjacency, x: Tensor, transposed: bool) -> Tensor:
     """The row of x for each edge's destination (``transposed``: source)."""
     return take_rows(x, adjacency.col if transposed else adjacency.row)
-
-
-def take_rows(x: Tensor, index: Tensor) -> Tensor:
-    """The rows of x, or its entries, that an index names; every index must have a row."""
-    x, count, width = x.contiguous(), index.shape[0], x.shape[1:].numel()
-    out = torch.empty((count, *x.shape[1:]), dtype=x.dtype)
-    kernels = _library(torch.float32, index.dtype)
-    assert kernels is not None, "ask supports() first"
-    kernels.take(
-        index.data_ptr(), count, x.data_ptr(), width * x.element_size(), out.data_ptr(),
-        1 if count * width <= SMALL else torch.get_num_threads(),
-    )  # fmt: skip
-    return out
-
-
-def take_columns(x: Tensor, places: Tensor, limit: Tensor | None = None) -> tuple[Tensor, bool]:
-    """The columns of x [R, C] that ``places`` [P] names, as rows [P, R]; and whether all are under a ``limit`` [P]."""
-    kernels, rows, count = _library(x.dtype, torch.int32), x.shape[0], places.shape[0]
-    assert kernels is not None, "ask supports() first"
-    columns = torch.empty((count, rows), dtype=x.dtype)
-    within = kernels.take_columns(
-        x.data_ptr(), *x.stride(), rows, places.data_ptr(), count, _at(limit), columns.data_ptr(),
-        _column_threads(columns),
-    )  # fmt: skip
-    return columns, bool(within)
-
-
-def put_columns(columns: Tensor, places: Tensor, x: Tensor, out: Tensor) -> None:
-    """Make ``out`` [R, C], contiguous, what x is, but for its columns ``places`` [P]: these are ``columns`` [P, R]."""
-    kernels = _library(x.dtype, torch.int32)
-    assert kernels is not None, "ask supports() first"
-    kernels.put_columns(
-        x.data_ptr(), *x.stride(), *x.shape, places.data_ptr(), places.shape[0], columns.data_ptr(), out.data_ptr(),
-        _column_threads(columns),
-    )  # fmt: skip
-
-
-def clamp_columns(
-    columns: Tensor,
-    targets: Tensor,
-    constant: Tensor,
-    sums: tuple[Adjacency, Tensor] | None,
-    divisor: Tensor | None,
-    cell: Tensor | None,
-    *,
-    upper: bool,
-    record: bool,
-) -> Tensor | None:
-    """One bound after the other, ``columns[target] = max(columns[target], (sum + constant) / divisor)``, in place.
-
-    No column may be both in a sum and a target, except under an infinite constant.
-
-    Args:
-        columns: ``[P, R]``, contiguous.
-        targets: ``[bounds]``, which column each bound moves.
-        constant: ``[bounds, kinds]``.
-        sums: Bounds over columns, and a weight for each entry; None for no sums.
-        divisor: ``[bounds, 1]``; None for ones.
-        cell: ``[R]``, which of the kinds counts in each row; None for the first.
-        upper: Whether bounds are the most, not the least.
-        record: Whether to return ``[bounds, R]``: 1 where a bound moved its target, else 0.
-    """
-    kernels = _library(columns.dtype, torch.int32 if sums is None else sums[0].rowptr.dtype)
-    assert kernels is not None, "ask supports() first"
-    rows = columns.shape[1]
-    moved = torch.empty((targets.shape[0], rows), dtype=columns.dtype) if record else None
-    ptr, col, weight = (None, None, None) if sums is None else (_at(sums[0].rowptr), _at(sums[0].col), _at(sums[1]))
-    kernels.clamp_columns(
-        ptr, col, weight, constant.data_ptr(), constant.shape[1], _at(cell), _at(divisor), targets.data_ptr(),
-        targets.shape[0], columns.data_ptr(), rows, upper, _at(moved), _column_threads(columns),
-    )  # fmt: skip
-    return moved
-
-
-def clamp_columns_backward(
-    grad: Tensor,
-    targets: Tensor,
-    moved: Tensor,
-    sums: tuple[Tensor, Adjacency, Tensor] | None,
-    divisor: Tensor | None,
-) -> None:
-    """The gradient of :func:`clamp_columns`, in place of that of what came out.
-
-    Args:
-        grad: ``[P, R]``, contiguous.
-        targets: As there.
-        moved: What was recorded there.
-        sums: The columns that are in sums, these columns over bounds, and a weight for each entry.
-        divisor: As there.
-    """
-    kernels = _library(grad.dtype, torch.int32 if sums is None else sums[1].rowptr.dtype)
-    assert kernels is not None, "ask supports() first"
-    source, count, ptr, col, weight = (
-        (None, 0, None, None, None)
-        if sums is None
-        else (_at(sums[0]), sums[0].shape[0], _at(sums[1].rowptr), _at(sums[1].col), _at(sums[2]))
-    )
-    kernels.clamp_columns_backward(
-        targets.data_ptr(), targets.shape[0], moved.data_ptr(), _at(divisor), source, count, ptr, col, weight,
-        grad.data_ptr(), grad.shape[1], _column_threads(grad),
-    )  # fmt: skip
-
-
-def nearest_row(distance: Tensor) -> Tensor:
-    """``[R]``: of each column of ``distance`` [K, R], contiguous, the first row with its least; K where it is <= 0."""
-    kernels = _library(distance.dtype, torch.int32)
-    assert kernels is not None, "ask supports() first"
-    nearest = torch.empty(distance.shape[1], dtype=torch.int64)
-    kernels.nearest_row(
-        distance.data_ptr(), *distance.shape, nearest.data_ptr(), _column_threads(distance)
-    )  # fmt: skip
-    return nearest
-
-
-def _column_threads(columns: Tensor) -> int:
-    return 1 if columns.numel() <= SMALL else torch.get_num_threads()
-
-
-def counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
-    """Where each key begins, and the stable order of the keys, all of them in [0, num_keys)."""
-    keys = keys.contiguous()
-    ptr, order = torch.empty(num_keys + 1, dtype=keys.dtype), torch.empty_like(keys)
-    kernels = _library(torch.float32, keys.dtype)
-    assert kernels is not None, "ask available() first"
-    kernels.sort(keys.data_ptr(), keys.shape[0], num_keys, ptr.data_ptr(), order.data_ptr())
-    return ptr, order
 
 
 def typed_outer(adjacency: Adjacency, a: Tensor, b: Tensor, edge_type: Tensor, num_types: int) -> Tensor:
@@ -403,7 +213,7 @@ def multi_aggregate_backward(
     if g_max is not None or g_min is not None:
         add = g_std is not None or g_mean is not None
         _for(adjacency, g).winners(
-            adjacency.col.data_ptr(), argmax.data_ptr(), _at(g_max), argmin.data_ptr(), _at(g_min),
+            adjacency.col.data_ptr(), argmax.data_ptr(), address(g_max), argmin.data_ptr(), address(g_min),
             adjacency.num_dst, adjacency.num_src, g.shape[1], gx.data_ptr(), add, _threads(adjacency, g.shape[1]),
         )  # fmt: skip
     return gx
@@ -423,8 +233,8 @@ def _spread(
     kernels = _for(adjacency, g_std)
     pairs, gx = torch.empty((n, 2, features), dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
     kernels.slopes(
-        adjacency.rowptr.data_ptr(), _at(g_mean), g_std.data_ptr(), mean.data_ptr(), std.data_ptr(), center.data_ptr(),
-        n, features, eps, pairs.data_ptr(), threads,
+        adjacency.rowptr.data_ptr(), address(g_mean), g_std.data_ptr(), mean.data_ptr(), std.data_ptr(),
+        center.data_ptr(), n, features, eps, pairs.data_ptr(), threads,
     )  # fmt: skip
     kernels.spread(
         adjacency.rowptr_t.data_ptr(), adjacency.col_t.data_ptr(), pairs.data_ptr(), x.data_ptr(), center.data_ptr(),
@@ -438,8 +248,8 @@ def gatv2_score(adjacency: Adjacency, q: Tensor, k: Tensor, att: Tensor, edge: T
     q, k, att, edge = q.contiguous(), k.contiguous(), att.contiguous(), None if edge is None else edge.contiguous()
     out = torch.empty((adjacency.num_edges, q.shape[1]), dtype=q.dtype)
     _for(adjacency, q).gatv2(
-        adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), q.data_ptr(), k.data_ptr(), _at(edge), att.data_ptr(),
-        adjacency.num_dst, adjacency.num_edges, *q.shape[1:], slope, out.data_ptr(),
+        adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), q.data_ptr(), k.data_ptr(), address(edge),
+        att.data_ptr(), adjacency.num_dst, adjacency.num_edges, *q.shape[1:], slope, out.data_ptr(),
         _threads(adjacency, q.shape[1:].numel()),
     )  # fmt: skip
     return out
@@ -455,9 +265,9 @@ def gatv2_score_backward(
     gedge = None if edge is None else torch.empty(edge.shape, dtype=edge.dtype)
     for transposed, near, far, to in ((False, q, k, gq), (True, k, q, gk)):
         ptr, col, slot, n = _half(adjacency, transposed)
-        once = (None, None) if transposed else (_at(gedge), gatt.data_ptr())
+        once = (None, None) if transposed else (address(gedge), gatt.data_ptr())
         _for(adjacency, q).gatv2_backward(
-            ptr.data_ptr(), col.data_ptr(), _at(slot), g.data_ptr(), near.data_ptr(), far.data_ptr(), _at(edge),
+            ptr.data_ptr(), col.data_ptr(), address(slot), g.data_ptr(), near.data_ptr(), far.data_ptr(), address(edge),
             att.data_ptr(), n, adjacency.num_edges, *q.shape[1:], slope, to.data_ptr(), *once,
             _threads(adjacency, q.shape[1:].numel()),
         )  # fmt: skip
@@ -475,7 +285,7 @@ def segment_softmax(adjacency: Adjacency, scores: Tensor) -> Tensor:
 def _softmax(adjacency: Adjacency, scores: Tensor, p: Tensor, lse: Tensor | None) -> None:
     heads = scores.shape[1] if scores.dim() == 2 else 1
     _for(adjacency, scores).softmax(
-        adjacency.rowptr.data_ptr(), scores.data_ptr(), adjacency.num_dst, heads, p.data_ptr(), _at(lse),
+        adjacency.rowptr.data_ptr(), scores.data_ptr(), adjacency.num_dst, heads, p.data_ptr(), address(lse),
         _threads(adjacency, heads),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import native, torch_aggregate, torch_attention, torch_sums
+from . import native, native_library, torch_aggregate, torch_attention, torch_sums
 from .adjacency import Adjacency
 from .backends import TINY
 from .torch_sums import edge_sum
@@ -63,7 +63,7 @@ def spmm(adjacency: Adjacency, x: Tensor, weight: Tensor | None, transposed: boo
     if x.dim() == 3 and not by_head:
         flat = spmm(adjacency, x.flatten(1), weight, transposed, mean)
         return flat.view(flat.shape[0], *x.shape[1:])
-    small = adjacency.num_edges * x.shape[1] <= native.SMALL  # less than torch takes to wake its other threads
+    small = adjacency.num_edges * x.shape[1] <= native_library.SMALL  # less than torch takes to wake its other threads
     if (small or by_head) and native.supports(x, adjacency) and (weight is None or weight.dtype is x.dtype):
         if mean and not by_head:  # as torch's sums take it, so that a graph gives the same bits alone and in a batch
             share = torch_sums.mean_share(adjacency, x.dtype, False)

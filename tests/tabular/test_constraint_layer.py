@@ -14,7 +14,7 @@ from rule_worlds import Columns, at_least, equal, kind, number, obeyed, random_w
 from torch import nn
 
 from graftable.errors import ConfigError, ShapeError
-from graftable.graphs.ops import native
+from graftable.graphs.ops import native_columns, native_library
 from graftable.tabular import constraint_layer, layer_walks
 from graftable.tabular.compiler import ContradictionError, compile_rules
 from graftable.tabular.constraint_layer import ConstraintLayer
@@ -269,19 +269,19 @@ def test_compiled_code_walks_as_torch_does(seed, leak):
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
-@pytest.mark.skipif(not native.available(), reason="there is no compiler")
+@pytest.mark.skipif(not native_library.available(), reason="there is no compiler")
 def test_columns_are_read_and_written_in_any_layout():
     places, limit = torch.tensor([4, 0, 2]), torch.tensor([3.0, 9.0, 9.0])
     whole = torch.arange(1500.0).view(150, 10) % 7 - 3
     for x in (whole[:, :5].contiguous(), whole[:, ::2], whole.t()[:5].t(), torch.ones(()).expand(150, 5)):
-        columns, out = native.take_columns(x, places)[0], torch.empty(150, 5)
+        columns, out = native_columns.take_columns(x, places)[0], torch.empty(150, 5)
         assert torch.equal(columns, x[:, places].t())
-        native.put_columns(-columns, places, x, out)
+        native_columns.put_columns(-columns, places, x, out)
         assert torch.equal(out, x.index_copy(1, places, -x[:, places]))
     for value, within in ((2.5, True), (3.0, False), (-3.0, False), (torch.nan, False), (torch.inf, False)):
         x = torch.zeros(150, 5)
         x[140, 4], x[3, 1] = value, torch.nan  # a column that is not asked for may hold anything
-        assert native.take_columns(x, places, limit)[1] is within
+        assert native_columns.take_columns(x, places, limit)[1] is within
 
 
 def test_a_bound_is_as_exact_under_autocast():

@@ -16,7 +16,7 @@ from ops_laws import Case, cases, index_of
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data
 
-from graftable.graphs.ops import Adjacency, native
+from graftable.graphs.ops import Adjacency, native_library
 from graftable.graphs.ops import adjacency as module
 
 FIELDS = ("rowptr", "col", "row", "rowptr_t", "col_t", "slot_t")
@@ -61,7 +61,7 @@ def test_patterns_are_sorted_by_compiled_code_into_the_same_as_by_scipy(index, n
     edge_index = torch.randint(3000, (num_edges, 2), generator=generator).T  # not contiguous
     with index_of(index):
         fast = Adjacency.from_edge_index(edge_index, (3001, 3000))
-        monkeypatch.setattr(native, "available", lambda: False)
+        monkeypatch.setattr(native_library, "available", lambda: False)
         same(fast, Adjacency.from_edge_index(edge_index, (3001, 3000)))
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from graftable.graphs.ops import native, native_build, reference
+from graftable.graphs.ops import native, native_build, native_library, native_order, reference
 from graftable.graphs.ops.adjacency import Adjacency
 
 EPS = 1e-6
@@ -17,7 +17,7 @@ WIDTHS = (1, 3, 4, 7, 16, 17, 33, 100)  # every kind of tile, whole and overlapp
 TYPES = [(torch.float32, torch.int32), (torch.float64, torch.int32), (torch.float32, torch.int64)]
 TOLERANCES = {torch.float32: 2e-4, torch.float64: 1e-9}
 KINDS = ["max", "min", "mean", "std", "mean,max,std", "max,min", "mean,max,min,std"]
-compiled = pytest.mark.skipif(not native.available(), reason="no C++ compiler here")
+compiled = pytest.mark.skipif(not native_library.available(), reason="no C++ compiler here")
 
 
 def graph(num_dst=40, num_src=30, num_edges=300, index=torch.int32, seed=0):
@@ -97,9 +97,9 @@ def test_rows_are_taken_as_by_torch_short_or_long_in_cache_or_beyond(dtype, inde
     for width, count in ((None, 9), (0, 9), *((width, 5000) for width in (1, 2, 4, 8, 16, 17, 64, 100)), (64, 300_000)):
         x = numbers(40, dtype=dtype) if width is None else numbers(40, width, dtype=dtype)
         order = torch.randint(40, (count,), generator=torch.Generator().manual_seed(2)).to(index)
-        assert torch.equal(native.take_rows(x, order), x.index_select(0, order))
+        assert torch.equal(native_order.take_rows(x, order), x.index_select(0, order))
     wide = numbers(40, 2, 8, dtype=dtype)
-    assert torch.equal(native.take_rows(wide[:, :, ::2], order), wide[:, :, ::2].index_select(0, order))
+    assert torch.equal(native_order.take_rows(wide[:, :, ::2], order), wide[:, :, ::2].index_select(0, order))
 
 
 @compiled
@@ -226,8 +226,8 @@ def test_one_openmp_runtime_is_loaded():
     """In a process of its own: others bring runtimes too, scikit-learn and DGL each."""
     code = """
 import pathlib
-from graftable.graphs.ops import native, native_build
-assert native.available()
+from graftable.graphs.ops import native_build, native_library
+assert native_library.available()
 lines = pathlib.Path("/proc/self/maps").read_text().splitlines()
 maps = {line.split()[-1] for line in lines if "libgomp" in line or "libomp" in line}
 assert {pathlib.Path(path).name for path in maps} == {pathlib.Path(native_build._openmp_runtime()).name}, maps
@@ -309,12 +309,12 @@ def test_a_compiler_that_fails_is_asked_once_and_quoted(fresh, monkeypatch, tmp_
 def test_switched_off_the_operators_answer_through_torch():
     script = (
         "import torch\n"
-        "from graftable.graphs.ops import Adjacency, multi_aggregate, native\n"
+        "from graftable.graphs.ops import Adjacency, multi_aggregate, native_library\n"
         "x = torch.tensor([[1.0], [4.0]], requires_grad=True)\n"
         "adjacency = Adjacency.from_ptr(torch.tensor([0, 2]), torch.tensor([0, 1]), 2)\n"
         "largest, mean = multi_aggregate(adjacency, x, ('max', 'mean'))\n"
         "(largest + mean).sum().backward()\n"
-        "print(native.available(), largest.item(), x.grad.flatten().tolist())\n"
+        "print(native_library.available(), largest.item(), x.grad.flatten().tolist())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
