@@ -3,8 +3,7 @@
 import json
 import os
 import platform
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from graftable.files import write_text
@@ -33,7 +32,10 @@ def figure(name, value, unit, *, peer=None, peer_value=None, device="cpu", packa
 
 
 def _installed(package):
-    return find_spec(package.replace("-", "_")) is not None
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def share_figure(name, share, **more):

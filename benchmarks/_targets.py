@@ -72,3 +72,20 @@ def memory_limit(operator, direction, nodes, edges, width):
     else:
         return None
     return slack * 4 * (of_nodes * nodes * width + of_edges * edges) / 2**20
+
+
+#: figure of the default generator of tables -> tables (None: all) -> at least, at most
+TABLE_TARGETS = {
+    "shape": {None: (0.98, None)},
+    "trend": {None: (0.96, None), "beijing": (0.93, None), "default": (0.93, None)},
+    "c2st": {None: (0.5, None), "beijing": (0.15, None), "default": (0.15, None)},
+    "fit_seconds": {None: (None, 600)},  # five minutes on two cores
+    "nearer_train": {None: (None, 0.55)},
+}
+
+
+def table_target(table, name):
+    """What a figure should at least, and at most, be: ``[low, high]``; None if nothing is promised."""
+    of_tables = TABLE_TARGETS.get(name, {})
+    found = of_tables.get(table, of_tables.get(None))
+    return None if found is None else list(found)

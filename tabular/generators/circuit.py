@@ -1,7 +1,7 @@
-"""The default engine: a few trees of hidden states, each a probabilistic circuit, mixed in equal parts.
+"""The default engine: a few trees of hidden states, each a probabilistic circuit, and a chain of boosted trees.
 
-It learns ten thousand rows in well under a minute on one core, and whatever is asked of it (a range, a set of texts,
-gaps to fill, the probability of a row) is computed exactly and drawn from directly; nothing is rejected.
+It learns ten thousand rows in a minute on one core, and whatever is asked of it (a range, a set of texts, gaps to fill,
+the probability of a row) is computed and drawn from directly; nothing is rejected.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from graftable.errors import ConfigError
 
 from ..compiler import Compiled
 from ..schema import Schema
+from .boosted_chain import BoostedChain, draw_symbols, fit_chain
 from .cells import check_table, data_space
 from .encoding import TableEncoder
 from .interface import Allowed, Arrays, Conditions, Generator, Progress
@@ -28,15 +29,21 @@ __all__ = ["CircuitGenerator"]
 
 CHUNK = 4096  # rows at a time, where each row has evidence of its own
 ROWS_PER_STATE = 40  # on average at least as many: a state of fewer rows would remember them
+BALANCING_ROWS = 10_000  # drawn, to see how often the symbols of the chain come
+ROWS_TO_BOOST = 1000  # with fewer, boosted trees predict no better
 
 
 class CircuitGenerator(Generator):
-    r"""A mixture of hidden Chow-Liu trees over the symbols of the columns.
+    r"""A mixture of hidden Chow-Liu trees over the symbols of the columns, and a chain of boosted trees for the last.
 
-    .. math:: P(x) = \frac1M \sum_{m=1}^M P_m(s(x)) \prod_d P(x_d \mid s_d(x_d)),
+    .. math:: P(x) = \frac1M \sum_{m=1}^M P_m(s_r(x)) \prod_i P_i(s_{c_i} \mid r, c_1, \dots, c_{i-1})
+        \prod_d P(x_d \mid s_d(x_d)),
 
-    with :math:`P_m` a tree of hidden states (see `graftable.tabular.generators.latent_tree`) and :math:`s_d` the symbol
-    of a cell (see `graftable.tabular.generators.number_codec`).
+    with :math:`P_m` a tree of hidden states (see `graftable.tabular.generators.latent_tree`), :math:`P_i` boosted trees
+    (see `graftable.tabular.generators.boosted_chain`), and :math:`s_d` the symbol of a cell (see
+    `graftable.tabular.generators.number_codec`). The columns :math:`c` of few values come from the chain; the trees of
+    hidden states have learnt them too. Where a column of the chain is conditioned on, it and those before it in the
+    chain come from the hidden trees, whose conditionals look both ways; so do gaps, and numbers that are drawn again.
 
     Args:
         members: How many trees are mixed; their shapes differ a little.
@@ -49,6 +56,9 @@ class CircuitGenerator(Generator):
         leaf_prior: Pseudo-rows for each state that follow the column as a whole.
         blend: The width, in intervals, over which counts of neighbouring intervals are blended.
         shake: How much the shapes of the trees differ, from 0.
+        chain: Columns of at most so many symbols are drawn last, from boosted trees, if the table has a thousand rows;
+            0 for none.
+        rounds: The most boosted trees for each symbol.
 
     Example:
         >>> frame = pd.DataFrame({"age": [20, 30, 40, 50] * 50, "work": ["no", "yes", "yes", "no"] * 50})
@@ -72,13 +82,17 @@ class CircuitGenerator(Generator):
         leaf_prior: float = 0.5,
         blend: float = 1.5,
         shake: float = 0.3,
+        chain: int = 16,
+        rounds: int = 200,
     ) -> None:
-        for name, value in (("members", members), ("states", states), ("epochs", epochs), ("intervals", intervals)):
+        least = {"members": members, "states": states, "epochs": epochs, "intervals": intervals, "rounds": rounds}
+        for name, value in least.items():
             if value < 1:
                 raise ConfigError(f"{name} is {value}; expected at least 1.")
         self.members, self.states, self.epochs = members, states, epochs
         self.intervals, self.levels = intervals, levels
         self.edge_prior, self.leaf_prior, self.blend, self.shake = edge_prior, leaf_prior, blend, shake
+        self.chain, self.rounds = chain, rounds
 
     def fit(
         self,
@@ -102,11 +116,73 @@ class CircuitGenerator(Generator):
 
             def note(share: float, member: int = member) -> None:
                 if progress is not None:
-                    progress((member + share) / self.members, f"tree {member + 1} of {self.members}")
+                    progress((member + share) / (self.members + 1), f"tree {member + 1} of {self.members}")
 
             trees.append(fit_tree(symbols, sizes, ordered, settings, seed + 7919 * member, note))
         self.schema, self.encoder, self.trees = schema, encoder, trees
+        self.last = self._fit_chain(table, symbols, seed, progress)
         return self
+
+    def _fit_chain(
+        self, table: pd.DataFrame, symbols: NDArray[np.int64], seed: int, progress: Progress | None
+    ) -> BoostedChain:
+        """Boosted trees for the columns of few symbols."""
+        sizes = [codec.size for codec in self.encoder.codecs.values()]
+        few = [place for place, size in enumerate(sizes) if 1 < size <= self.chain and len(table) >= ROWS_TO_BOOST]
+        rng = np.random.default_rng([seed, 1])
+        rows = min(len(table), BALANCING_ROWS)
+        drawn = self._draw(rows, [None] * len(sizes), rng)
+        frame = self._frame(drawn, rng, None)
+        features = self._features(drawn, frame)
+
+        def note(share: float) -> None:
+            if progress is not None:
+                progress((self.members + share) / (self.members + 1), "boosted trees")
+
+        def filled(chain: BoostedChain, place: int) -> NDArray[np.float32]:
+            if place:
+                self._draw_link(chain, place - 1, drawn, frame, features, rng)
+            return features
+
+        return fit_chain(
+            self._features(symbols, data_space(table, self.schema)),
+            np.array([codec.ordered == 0 for codec in self.encoder.codecs.values()]),
+            {place: symbols[:, place] for place in few},
+            sizes,
+            filled,
+            self.rounds,
+            seed,
+            note,
+        )
+
+    def _features(self, symbols: NDArray[np.int64], frame: pd.DataFrame) -> NDArray[np.float32]:
+        """What boosted trees see of rows in data space: numbers, or the symbols of other columns; NaN for neither.
+
+        Args:
+            symbols: ``(rows, columns)``, the columns those of ``frame``.
+            frame: The same rows in data space.
+        """
+        features = np.where(symbols < 0, np.nan, symbols).astype(np.float32)
+        for place, name in enumerate(frame):
+            if self.encoder.codecs[name].ordered:
+                features[:, place] = frame[name].to_numpy(np.float32)
+        return features
+
+    def _draw_link(
+        self,
+        chain: BoostedChain,
+        place: int,
+        symbols: NDArray[np.int64],
+        frame: pd.DataFrame,
+        features: NDArray[np.float32],
+        rng: np.random.Generator,
+    ) -> None:
+        """Draw one column of the chain, into all three forms of the rows."""
+        column = chain.columns[place]
+        name = list(self.encoder.codecs)[column]
+        symbols[:, column] = draw_symbols(chain.log_probabilities(place, features), rng)
+        frame[name] = self.encoder.codecs[name].decode(symbols[:, column], rng)
+        features[:, column] = self._features(symbols[:, [column]], frame[[name]])[:, 0]
 
     def sample(self, n: int, *, conditions: Conditions | None = None, seed: int = 0) -> pd.DataFrame:
         """Draw rows from the exact conditional distribution; see `Generator.sample`."""
@@ -119,7 +195,14 @@ class CircuitGenerator(Generator):
             stop = min(n, start + CHUNK) if by_row else n
             part = [None if known is None else _rows_of(known, slice(start, stop)) for known in evidence]
             symbols[start:stop] = self._draw(stop - start, part, rng)
-        return self._frame(symbols, rng, conditions)
+        frame = self._frame(symbols, rng, conditions)
+        asked = [place for place, column in enumerate(self.last.columns) if evidence[column] is not None]
+        free = range(max(asked, default=-1) + 1, len(self.last.columns))
+        if free and n:
+            features = self._features(symbols, frame)
+            for place in free:
+                self._draw_link(self.last, place, symbols, frame, features, rng)
+        return frame
 
     def _evidence(self, conditions: Conditions | None) -> list[Evidence | None]:
         """What conditions say of each column.
@@ -222,19 +305,26 @@ class CircuitGenerator(Generator):
         encoded = [codec.encode(table[name]) for name, codec in self.encoder.codecs.items()]
         total = np.sum([within for _, within in encoded], axis=0)
         total[np.any([symbols < 0 for symbols, _ in encoded], axis=0)] = -np.inf
+        symbols = np.stack([found for found, _ in encoded], 1)
+        features = self._features(symbols, data_space(table, self.schema))
+        for link, column in enumerate(self.last.columns):
+            chances = self.last.log_probabilities(link, features)
+            total += np.take_along_axis(chances, np.maximum(symbols[:, [column]], 0), 1)[:, 0]
         evidence = [
-            Evidence(np.ones(codec.size), symbols)
-            for codec, (symbols, _) in zip(self.encoder.codecs.values(), encoded, strict=True)
+            None if place in self.last.columns else Evidence(np.ones(codec.size), symbols[:, place])
+            for place, codec in enumerate(self.encoder.codecs.values())
         ]
         for start in range(0, len(table), CHUNK):
             part = slice(start, start + CHUNK)
-            found = [tree.upward([_rows_of(known, part) for known in evidence]).log_evidence for tree in self.trees]
+            known = [None if one is None else _rows_of(one, part) for one in evidence]
+            found = [tree.upward(known).log_evidence for tree in self.trees]
             total[part] += logsumexp(found, axis=0) - np.log(len(found))
         return np.asarray(total)
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """The codecs and the tables of the trees."""
+        """The codecs, the tables of the hidden trees and the boosted trees."""
         arrays, extra = self.encoder.state()
+        arrays |= {f"chain.{name}": array for name, array in self.last.state().items()}
         for place, tree in enumerate(self.trees):
             arrays |= {
                 f"tree{place}.parents": tree.parents,
@@ -247,6 +337,9 @@ class CircuitGenerator(Generator):
     def restore(self, arrays: Arrays, extra: dict[str, Any]) -> None:
         """Take what `state` gave."""
         self.encoder = TableEncoder.restored(self.schema, arrays, extra)
+        self.last = BoostedChain.restored(
+            {name.removeprefix("chain."): array for name, array in arrays.items() if name.startswith("chain.")}
+        )
         ends = np.cumsum([codec.size for codec in self.encoder.codecs.values()])[:-1]
         self.trees = [
             LatentTree(
