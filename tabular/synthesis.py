@@ -395,6 +395,6 @@ def boundary_shares(frame: pd.DataFrame, rules: RuleSet, schema: Schema) -> dict
     """Share of the first rows that obey a rule without slack, by hard rule."""
     if not len(rules.hard):
         return {}
-    names = list(schema.names)
-    _, report = repair(frame[names].reset_index(drop=True), rules, schema)
-    return {rule.name: rule.boundary_before / len(frame) for rule in report.rules if rule.boundary_before is not None}
+    first = frame[list(schema.names)][:SHOWN].reset_index(drop=True)
+    _, report = repair(first, rules, schema)
+    return {rule.name: rule.boundary_before / len(first) for rule in report.rules if rule.boundary_before is not None}

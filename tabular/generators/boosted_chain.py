@@ -37,9 +37,9 @@ __all__ = ["BoostedChain", "draw_symbols", "fit_chain"]
 Symbols = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-RATE = 0.1  # step of a tree
-DEPTH = 5  # of a tree
-PATIENCE = 10  # rounds without a better prediction before growth stops
+RATE, DEPTH = 0.1, 5  # step and depth of a tree
+RATE_OF_TWO, DEPTH_OF_TWO = 0.05, 6  # where one tree a round does for both symbols, smaller steps cost little
+PATIENCE = 1.0  # steps without a better prediction before growth stops, in units of 1 / rate
 ASIDE = 10  # one row in so many is kept aside
 BALANCING = 30  # steps towards the offsets
 
@@ -121,7 +121,7 @@ def fit_chain(
         targets: The symbol of each row, by column of the chain, first drawn first.
         sizes: How many symbols each column has.
         drawn: Gives drawn rows whose chain is filled in up to a place, from the chain as far as it is known.
-        rounds: The most trees for each symbol.
+        rounds: The most trees for each symbol; twice as many, of half the step, where there are two.
         seed: Of the rows kept aside and of the rows that each tree sees.
         progress: Is told the share that is done.
     """
@@ -155,9 +155,11 @@ def _grown(
     known, labels = np.unique(symbols, return_inverse=True)
     if len(known) < 2:
         return b""
+    two = len(known) == 2
+    rate = RATE_OF_TWO if two else RATE
     settings: dict[str, Any] = {
-        "eta": RATE,
-        "max_depth": DEPTH,
+        "eta": rate,
+        "max_depth": DEPTH_OF_TWO if two else DEPTH,
         "subsample": 0.8,
         "colsample_bynode": 0.8,
         "max_cat_to_onehot": 8,
@@ -165,7 +167,7 @@ def _grown(
         "nthread": 1,
         "seed": int(rng.integers(1 << 31)),
     }
-    if len(known) == 2:
+    if two:
         settings |= {"objective": "binary:logistic", "eval_metric": "logloss"}
     else:
         settings |= {"objective": "multi:softprob", "eval_metric": "mlogloss", "num_class": len(known)}
@@ -173,7 +175,12 @@ def _grown(
     aside, rest = np.split(order, [max(1, len(order) // ASIDE)])
     parts = [xgboost.DMatrix(seen[part], labels[part], feature_types=kinds, nthread=1) for part in (rest, aside)]
     trial = xgboost.train(
-        settings, parts[0], rounds, evals=[(parts[1], "aside")], early_stopping_rounds=PATIENCE, verbose_eval=False
+        settings,
+        parts[0],
+        round(rounds * RATE / rate),
+        evals=[(parts[1], "aside")],
+        early_stopping_rounds=round(PATIENCE / rate),
+        verbose_eval=False,
     )
     whole = xgboost.DMatrix(seen, labels, feature_types=kinds, nthread=1)
     return bytes(xgboost.train(settings, whole, trial.best_iteration + 1).save_raw("ubj"))

@@ -1,4 +1,4 @@
-"""Laws of the chain of boosted trees: a density that sums to one, draws that follow it, and the same ones everywhere."""
+"""Laws of the chain of boosted trees: a density that sums to one, draws that follow it, the same ones everywhere."""
 
 import itertools
 
