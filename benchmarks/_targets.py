@@ -89,3 +89,7 @@ def table_target(table, name):
     of_tables = TABLE_TARGETS.get(name, {})
     found = of_tables.get(table, of_tables.get(None))
     return None if found is None else list(found)
+
+
+#: figure of sampling tables -> at most; the first is a multiple of the time without rules
+SAMPLING_TARGETS = {"with_rules": 1.2, "violating": 0, "peak": 4.0, "rare_condition": 10.0}
