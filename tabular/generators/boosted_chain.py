@@ -42,6 +42,7 @@ RATE_OF_TWO, DEPTH_OF_TWO = 0.05, 6  # where one tree a round does for both symb
 PATIENCE = 1.0  # steps without a better prediction before growth stops, in units of 1 / rate
 ASIDE = 10  # one row in so many is kept aside
 BALANCING = 30  # steps towards the offsets
+MOST_ROWS = 50_000  # from which trees are grown; more would take long and teach little
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,11 @@ def fit_chain(
     columns = tuple(targets)
     shares = tuple(np.bincount(symbols, minlength=sizes[column]) / len(symbols) for column, symbols in targets.items())
     kinds = np.where(categorical, "c", "q")
+    rows = _some_rows(targets, len(features), np.random.default_rng(seed))
     done: list[int] = []
 
     def grow(place: int) -> bytes:
-        seen, symbols = _without(features, columns[place:]), targets[columns[place]]
+        seen, symbols = _without(features[rows], columns[place:]), targets[columns[place]][rows]
         left = np.delete(kinds, columns[place:]).tolist()
         trees = _grown(seen, left, symbols, rounds, np.random.default_rng([seed, place])) if seen.shape[1] else b""
         done.append(place)
@@ -146,6 +148,14 @@ def fit_chain(
         offsets = (*chain.offsets[:place], _balanced(chain, place, drawn(chain, place)), *chain.offsets[place + 1 :])
         chain = BoostedChain(columns, shares, offsets, trees)
     return chain
+
+
+def _some_rows(targets: dict[int, Symbols], rows: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most about `MOST_ROWS` rows in which every symbol comes."""
+    if rows <= MOST_ROWS:
+        return np.arange(rows)
+    firsts = [np.unique(symbols, return_index=True)[1] for symbols in targets.values()]
+    return np.unique(np.concatenate([rng.choice(rows, MOST_ROWS, replace=False), *firsts]))
 
 
 def _grown(

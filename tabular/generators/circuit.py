@@ -30,6 +30,7 @@ __all__ = ["CircuitGenerator"]
 CHUNK = 4096  # rows at a time, where each row has evidence of its own
 ROWS_PER_STATE = 40  # on average at least as many: a state of fewer rows would remember them
 BALANCING_ROWS = 10_000  # drawn, to see how often the symbols of the chain come
+MOST_BOOSTED = 64  # columns; each takes seconds to learn
 ROWS_TO_BOOST = 1000  # with fewer, boosted trees predict no better
 
 
@@ -57,7 +58,7 @@ class CircuitGenerator(Generator):
         blend: The width, in intervals, over which counts of neighbouring intervals are blended.
         shake: How much the shapes of the trees differ, from 0.
         chain: Columns of at most so many symbols are drawn last, from boosted trees, if the table has a thousand rows;
-            0 for none.
+            0 for none. Of more than 64 such columns, only the last 64 are.
         rounds: The most boosted trees for each symbol.
 
     Example:
@@ -129,6 +130,7 @@ class CircuitGenerator(Generator):
         """Boosted trees for the columns of few symbols."""
         sizes = [codec.size for codec in self.encoder.codecs.values()]
         few = [place for place, size in enumerate(sizes) if 1 < size <= self.chain and len(table) >= ROWS_TO_BOOST]
+        few = few[-MOST_BOOSTED:]
         rng = np.random.default_rng([seed, 1])
         rows = min(len(table), BALANCING_ROWS)
         drawn = self._draw(rows, [None] * len(sizes), rng)

@@ -128,3 +128,12 @@ def test_a_symbol_that_was_never_learnt_is_never_drawn():
     found = chain.log_probabilities(0, np.zeros((50, 2), np.float32))
     np.testing.assert_allclose(np.exp(found), np.broadcast_to(shares, (50, 3)))
     assert set(draw_symbols(found, np.random.default_rng(0))) == {0, 2}
+
+
+def test_trees_grow_from_some_rows_of_a_long_table_and_still_know_every_symbol(monkeypatch):
+    monkeypatch.setattr("graftable.tabular.generators.boosted_chain.MOST_ROWS", 400)
+    frame = FRAME.assign(mark=["seldom", *FRAME["mark"][1:]])
+    long = CircuitGenerator(**LIGHT).fit(frame, Schema.detect(frame), seed=3)
+    place = names_of_chain(long).index("mark")
+    assert (long.last.shares[place] > 0).all()
+    assert np.isfinite(long.log_prob(frame[:5])).all()
