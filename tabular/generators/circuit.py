@@ -131,6 +131,8 @@ class CircuitGenerator(Generator):
         sizes = [codec.size for codec in self.encoder.codecs.values()]
         few = [place for place, size in enumerate(sizes) if 1 < size <= self.chain and len(table) >= ROWS_TO_BOOST]
         few = few[-MOST_BOOSTED:]
+        if not few:
+            return BoostedChain((), (), (), ())
         rng = np.random.default_rng([seed, 1])
         rows = min(len(table), BALANCING_ROWS)
         drawn = self._draw(rows, [None] * len(sizes), rng)
