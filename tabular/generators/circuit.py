@@ -44,7 +44,8 @@ class CircuitGenerator(Generator):
     (see `graftable.tabular.generators.boosted_chain`), and :math:`s_d` the symbol of a cell (see
     `graftable.tabular.generators.number_codec`). The columns :math:`c` of few values come from the chain; the trees of
     hidden states have learnt them too. Where a column of the chain is conditioned on, it and those before it in the
-    chain come from the hidden trees, whose conditionals look both ways; so do gaps, and numbers that are drawn again.
+    chain come from the hidden trees, whose conditionals look both ways; likewise where a gap is filled, and wherever a
+    number is drawn again.
 
     Args:
         members: How many trees are mixed; their shapes differ a little.
@@ -255,7 +256,10 @@ class CircuitGenerator(Generator):
         )
 
     def impute(self, table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-        """Fill null cells with a draw given the row's other cells; a column that was null throughout stays so."""
+        """Fill null cells with a draw given the row's other cells; a column that was null throughout stays so.
+
+        Gaps come from the hidden trees; gaps after the last cell of the chain that is known, from the chain.
+        """
         table = check_table(table, self.fitted_schema())
         rng = np.random.default_rng(seed)
         evidence, gaps = [], {}
@@ -274,7 +278,35 @@ class CircuitGenerator(Generator):
         filled = self._frame(drawn, rng, None)
         filled.index = table.index
         kept = data_space(table, self.schema)
-        return pd.DataFrame({name: kept[name].where(~gaps[name], filled[name]) for name in self.schema.names})
+        whole = pd.DataFrame({name: kept[name].where(~gaps[name], filled[name]) for name in self.schema.names})
+        self._fill_last(drawn, whole, gaps, rng)
+        return whole
+
+    def _fill_last(
+        self,
+        symbols: NDArray[np.int64],
+        frame: pd.DataFrame,
+        gaps: dict[str, NDArray[np.bool_]],
+        rng: np.random.Generator,
+    ) -> None:
+        """Draw gaps after the last known cell of the chain from it, in place."""
+        names = list(self.encoder.codecs)
+        missing = np.stack([gaps[names[column]] for column in self.last.columns] or [np.zeros(len(frame), bool)])
+        to_end = np.logical_and.accumulate(missing[::-1])[::-1]
+        features = self._features(symbols, frame) if to_end.any() else np.zeros((0, 0), np.float32)
+        for place, column in enumerate(self.last.columns):
+            mine = np.flatnonzero(to_end[place])
+            if not len(mine):
+                continue
+            name, codec = names[column], self.encoder.codecs[names[column]]
+            chances = self.last.log_probabilities(place, features[mine])
+            if codec.nulls:
+                chances[:, -1] = -np.inf
+            symbols[mine, column] = draw_symbols(chances, rng)
+            cells = frame[name].to_numpy(copy=True)
+            cells[mine] = codec.decode(symbols[mine, column], rng).to_numpy()
+            frame[name] = cells
+            features[mine, column] = self._features(symbols[mine][:, [column]], frame[[name]].iloc[mine])[:, 0]
 
     def redraw(
         self, table: pd.DataFrame, column: str, allowed: Allowed, *, seed: int = 0

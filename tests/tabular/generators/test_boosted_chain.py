@@ -137,3 +137,13 @@ def test_trees_grow_from_some_rows_of_a_long_table_and_still_know_every_symbol(m
     place = names_of_chain(long).index("mark")
     assert (long.last.shares[place] > 0).all()
     assert np.isfinite(long.log_prob(frame[:5])).all()
+
+
+def test_gaps_at_the_end_of_the_chain_are_filled_from_the_rest_of_their_row(model):
+    holed = FRAME.assign(grade=np.nan)
+    holed.loc[::2, "few"] = np.nan
+    filled = model.impute(holed, seed=11)
+    pd.testing.assert_series_equal(filled["mark"], FRAME["mark"], check_dtype=False)
+    np.testing.assert_array_equal(filled["few"][1::2], FRAME["few"][1::2])
+    assert not filled.isna().to_numpy().any()
+    assert (filled["grade"] == filled["few"] * 0.5).mean() > 0.9
