@@ -18,8 +18,9 @@ from graftable.errors import ConfigError
 
 from ..compiler import Compiled
 from ..schema import Schema
-from .boosted_chain import BoostedChain, draw_symbols, fit_chain
+from .boosted_chain import BoostedChain, fit_chain
 from .cells import check_table, data_space
+from .chained_rows import ChainedRows
 from .encoding import TableEncoder
 from .interface import Allowed, Arrays, Conditions, Generator, Progress
 from .latent_tree import Evidence, LatentTree
@@ -134,11 +135,10 @@ class CircuitGenerator(Generator):
         few = few[-MOST_BOOSTED:]
         if not few:
             return BoostedChain((), (), (), ())
+        learnt = ChainedRows(self.encoder.codecs, symbols, data_space(table, self.schema))
         rng = np.random.default_rng([seed, 1])
-        rows = min(len(table), BALANCING_ROWS)
-        drawn = self._draw(rows, [None] * len(sizes), rng)
-        frame = self._frame(drawn, rng, None)
-        features = self._features(drawn, frame)
+        drawn = self._draw(min(len(table), BALANCING_ROWS), [None] * len(sizes), rng)
+        rows = ChainedRows(self.encoder.codecs, drawn, self._frame(drawn, rng, None))
 
         def note(share: float) -> None:
             if progress is not None:
@@ -146,11 +146,11 @@ class CircuitGenerator(Generator):
 
         def filled(chain: BoostedChain, place: int) -> NDArray[np.float32]:
             if place:
-                self._draw_link(chain, place - 1, drawn, frame, features, rng)
-            return features
+                rows.draw(chain, place - 1, rng)
+            return rows.features
 
         return fit_chain(
-            self._features(symbols, data_space(table, self.schema)),
+            learnt.features,
             np.array([codec.ordered == 0 for codec in self.encoder.codecs.values()]),
             {place: symbols[:, place] for place in few},
             sizes,
@@ -159,35 +159,6 @@ class CircuitGenerator(Generator):
             seed,
             note,
         )
-
-    def _features(self, symbols: NDArray[np.int64], frame: pd.DataFrame) -> NDArray[np.float32]:
-        """What boosted trees see of rows in data space: numbers, or the symbols of other columns; NaN for neither.
-
-        Args:
-            symbols: ``(rows, columns)``, the columns those of ``frame``.
-            frame: The same rows in data space.
-        """
-        features = np.where(symbols < 0, np.nan, symbols).astype(np.float32)
-        for place, name in enumerate(frame):
-            if self.encoder.codecs[name].ordered:
-                features[:, place] = frame[name].to_numpy(np.float32)
-        return features
-
-    def _draw_link(
-        self,
-        chain: BoostedChain,
-        place: int,
-        symbols: NDArray[np.int64],
-        frame: pd.DataFrame,
-        features: NDArray[np.float32],
-        rng: np.random.Generator,
-    ) -> None:
-        """Draw one column of the chain, into all three forms of the rows."""
-        column = chain.columns[place]
-        name = list(self.encoder.codecs)[column]
-        symbols[:, column] = draw_symbols(chain.log_probabilities(place, features), rng)
-        frame[name] = self.encoder.codecs[name].decode(symbols[:, column], rng)
-        features[:, column] = self._features(symbols[:, [column]], frame[[name]])[:, 0]
 
     def sample(self, n: int, *, conditions: Conditions | None = None, seed: int = 0) -> pd.DataFrame:
         """Draw rows from the exact conditional distribution; see `Generator.sample`."""
@@ -204,9 +175,9 @@ class CircuitGenerator(Generator):
         asked = [place for place, column in enumerate(self.last.columns) if evidence[column] is not None]
         free = range(max(asked, default=-1) + 1, len(self.last.columns))
         if free and n:
-            features = self._features(symbols, frame)
+            rows = ChainedRows(self.encoder.codecs, symbols, frame)
             for place in free:
-                self._draw_link(self.last, place, symbols, frame, features, rng)
+                rows.draw(self.last, place, rng)
         return frame
 
     def _evidence(self, conditions: Conditions | None) -> list[Evidence | None]:
@@ -279,34 +250,8 @@ class CircuitGenerator(Generator):
         filled.index = table.index
         kept = data_space(table, self.schema)
         whole = pd.DataFrame({name: kept[name].where(~gaps[name], filled[name]) for name in self.schema.names})
-        self._fill_last(drawn, whole, gaps, rng)
+        ChainedRows(self.encoder.codecs, drawn, whole).fill_last(self.last, gaps, rng)
         return whole
-
-    def _fill_last(
-        self,
-        symbols: NDArray[np.int64],
-        frame: pd.DataFrame,
-        gaps: dict[str, NDArray[np.bool_]],
-        rng: np.random.Generator,
-    ) -> None:
-        """Draw gaps after the last known cell of the chain from it, in place."""
-        names = list(self.encoder.codecs)
-        missing = np.stack([gaps[names[column]] for column in self.last.columns] or [np.zeros(len(frame), bool)])
-        to_end = np.logical_and.accumulate(missing[::-1])[::-1]
-        features = self._features(symbols, frame) if to_end.any() else np.zeros((0, 0), np.float32)
-        for place, column in enumerate(self.last.columns):
-            mine = np.flatnonzero(to_end[place])
-            if not len(mine):
-                continue
-            name, codec = names[column], self.encoder.codecs[names[column]]
-            chances = self.last.log_probabilities(place, features[mine])
-            if codec.nulls:
-                chances[:, -1] = -np.inf
-            symbols[mine, column] = draw_symbols(chances, rng)
-            cells = frame[name].to_numpy(copy=True)
-            cells[mine] = codec.decode(symbols[mine, column], rng).to_numpy()
-            frame[name] = cells
-            features[mine, column] = self._features(symbols[mine][:, [column]], frame[[name]].iloc[mine])[:, 0]
 
     def redraw(
         self, table: pd.DataFrame, column: str, allowed: Allowed, *, seed: int = 0
@@ -342,7 +287,7 @@ class CircuitGenerator(Generator):
         total = np.sum([within for _, within in encoded], axis=0)
         total[np.any([symbols < 0 for symbols, _ in encoded], axis=0)] = -np.inf
         symbols = np.stack([found for found, _ in encoded], 1)
-        features = self._features(symbols, data_space(table, self.schema))
+        features = ChainedRows(self.encoder.codecs, symbols, data_space(table, self.schema)).features
         for link, column in enumerate(self.last.columns):
             chances = self.last.log_probabilities(link, features)
             total += np.take_along_axis(chances, np.maximum(symbols[:, [column]], 0), 1)[:, 0]
