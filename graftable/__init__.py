@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from graftable.models.lggm import LGGM as LGGM
     from graftable.pipelines.datamodules import GraphDataModule as GraphDataModule
     from graftable.pipelines.readers import read_graphs as read_graphs
+    from graftable.tabular.imputation import impute as impute
+    from graftable.tabular.synthesis import synthesize as synthesize
 
 __version__ = "0.1.0"
 
@@ -25,7 +27,9 @@ _HOMES = {
     "fit_graphs": "graftable.generation",
     "from_networkx": "graftable.graphs.conversion",
     "generate": "graftable.generation",
+    "impute": "graftable.tabular.imputation",
     "read_graphs": "graftable.pipelines.readers",
+    "synthesize": "graftable.tabular.synthesis",
     "to_networkx": "graftable.graphs.conversion",
 }
 
@@ -37,7 +41,9 @@ __all__ = [
     "fit_graphs",
     "from_networkx",
     "generate",
+    "impute",
     "read_graphs",
+    "synthesize",
     "to_networkx",
 ]
 

@@ -176,6 +176,46 @@ def _repair(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _synthesize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DATA", help="the real rows: a CSV (.gz too) or Parquet file")
+    parser.add_argument("--rules", metavar="RULES", help="what every row must obey: text, YAML, or the y_i format")
+    parser.add_argument(
+        "-n", "--count", type=at_least(1), default=1000, metavar="N", help="rows to make (default 1000)"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="the rows: .csv, .csv.gz or .parquet")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help='what the rows have in common, such as "age >= 65"; may repeat',
+    )
+    _model(parser)
+    _reading(parser)
+    parser.add_argument("--report", metavar="FILE", help="also write the report to a JSON file")
+    _json(parser)
+
+
+def _impute(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="a CSV (.gz too) or Parquet file with null cells")
+    parser.add_argument("--rules", metavar="RULES", help="what every row must obey: text, YAML, or the y_i format")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the filled table, of the same kind as DATA")
+    _model(parser)
+    _reading(parser)
+    parser.add_argument("--report", metavar="FILE", help="also write the report to a JSON file")
+    _json(parser)
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="FOLDER", help="a fitted model (default: one is fitted to DATA)")
+    parser.add_argument("--engine", metavar="NAME", help="circuit (default), copula, flow, ctgan or tvae")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the engine; may repeat"
+    )
+    parser.add_argument("--save-model", metavar="FOLDER", help="keep the fitted model for --model")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="the same seed gives the same rows (default 0)")
+
+
 def _table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="a CSV (.gz too) or Parquet file")
     parser.add_argument("rules", metavar="RULES", help="a rule file: text, YAML, or the y_i format of the papers")
@@ -230,6 +270,8 @@ COMMANDS = {
     "check": Command("graftable.tables", "count the rows of a table that break rules", _check),
     "explain": Command("graftable.tables", "say what the rules for a table amount to", _explain),
     "repair": Command("graftable.tables", "move the rows of a table that break rules to where they hold", _repair),
+    "synthesize": Command("graftable.synthesizing", "make rows like those of a table that obey rules", _synthesize),
+    "impute": Command("graftable.synthesizing", "fill the null cells of a table so that rules hold", _impute),
     "demo": Command("graftable.demo", "train a small model, draw from three prompts, write a report", _demo),
     "doctor": Command("graftable.doctor", "say what is installed and whether it works", _doctor),
     "configs": Command("graftable.cli", "list, show or copy the bundled configs", _configs),

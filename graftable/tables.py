@@ -19,7 +19,7 @@ from graftable.tabular.io import ReadOptions, Table, open_table
 from graftable.tabular.repairing import repair_file
 from graftable.tabular.schema import Schema
 
-__all__ = ["run"]
+__all__ = ["read_options", "run", "schema_of"]
 
 VIOLATIONS, QUARANTINED = 1, 3
 
@@ -42,8 +42,8 @@ def run(namespace: argparse.Namespace) -> int:
 
 def run_check(namespace: argparse.Namespace) -> int:
     """Print what `graftable.tabular.check` finds."""
-    table = open_table(namespace.data, _options(namespace))
-    schema = _schema(namespace, table)
+    table = open_table(namespace.data, read_options(namespace))
+    schema = schema_of(namespace, table)
     with _progress(namespace) as show:
         report = check(
             table,
@@ -61,8 +61,8 @@ def run_check(namespace: argparse.Namespace) -> int:
 
 def run_explain(namespace: argparse.Namespace) -> int:
     """Print what the rules amount to, and which of them no row obeys."""
-    table = open_table(namespace.data, _options(namespace))
-    rules, schema = read_rules(namespace.rules, table, _schema(namespace, table), _unseen(namespace))
+    table = open_table(namespace.data, read_options(namespace))
+    rules, schema = read_rules(namespace.rules, table, schema_of(namespace, table), _unseen(namespace))
     found = explain(Compiled(rules, schema))
     with _progress(namespace) as show:
         report = check(table, rules, schema, examples=0, progress=lambda rows: show("check", rows))
@@ -75,8 +75,8 @@ def run_explain(namespace: argparse.Namespace) -> int:
 
 def run_repair(namespace: argparse.Namespace) -> int:
     """Repair a file, and print what was done."""
-    options = _options(namespace)
-    schema = _schema(namespace, open_table(namespace.data, options))
+    options = read_options(namespace)
+    schema = schema_of(namespace, open_table(namespace.data, options))
     with _progress(namespace) as show:
         report = repair_file(
             namespace.data,
@@ -122,13 +122,14 @@ def _unseen(namespace: argparse.Namespace) -> Literal["allow", "refuse"]:
     return "allow" if namespace.allow_unseen else "refuse"
 
 
-def _options(namespace: argparse.Namespace) -> ReadOptions:
+def read_options(namespace: argparse.Namespace) -> ReadOptions:
+    """How texts are to be read, as the options say."""
     separator = "\t" if namespace.sep == "\\t" else namespace.sep
     nulls = (*ReadOptions().nulls, *namespace.null)
     return ReadOptions(separator=separator, decimal=namespace.decimal, encoding=namespace.encoding, nulls=nulls)
 
 
-def _schema(namespace: argparse.Namespace, table: Table) -> Schema | None:
+def schema_of(namespace: argparse.Namespace, table: Table) -> Schema | None:
     """The schema that was named, held against the first rows of the table."""
     if namespace.schema is None:
         return None

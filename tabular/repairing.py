@@ -29,7 +29,7 @@ from .repair_report import ChunkRepair, QuarantineFile, RepairReport
 from .rule_parser import Unseen
 from .schema import ColumnSchema, Schema
 
-__all__ = ["Progress", "repair", "repair_file"]
+__all__ = ["Progress", "fitted_column", "repair", "repair_file"]
 
 Progress = Callable[[str, int], None]
 """Called after each chunk with what is being done (``repair`` or ``check``) and the number of rows so far."""
@@ -151,14 +151,14 @@ def _prepare(
     Schema(tuple(ColumnSchema(name, "text") for name in table.names)).require(pin, "--pin")
     chunks = table.chunks()
     first = next(iter(chunks))
-    fitted = Schema(tuple(_fitted(c, first) if c.name in rule_set.columns else c for c in known))
+    fitted = Schema(tuple(fitted_column(c, first) if c.name in rule_set.columns else c for c in known))
     compiled = Compiled(rule_set, fitted, tuple(pin))
     repairer = ChunkRepairer(compiled, table.decimal, table.source, coerce)
     repairer.require_consistent()
     return rule_set, repairer
 
 
-def _fitted(column: ColumnSchema, chunk: Chunk) -> ColumnSchema:
+def fitted_column(column: ColumnSchema, chunk: Chunk) -> ColumnSchema:
     """The column on a lattice that its cells can hold, and no finer than the digits that its numbers have."""
     if not column.is_numeric:
         return column
