@@ -339,6 +339,11 @@ def test_the_one_liners_of_python():
         graftable.impute(frame, rules="totl >= 3", engine="copula")
 
 
+def test_rules_may_be_a_text_longer_than_any_name_of_a_file():
+    frame = pd.DataFrame({"a": [1, 5], "b": [4, 2]})
+    assert check(frame, "\n".join(["a <= b"] * 2000)).violating_rows == 1
+
+
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
     frame = pd.DataFrame({"a": [1, 2]})
     (tmp_path / "o.csv").write_text("old")
