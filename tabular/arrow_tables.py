@@ -134,6 +134,12 @@ class ArrowChunk:
         """The texts of a column as Arrow strings, null where the cell is null."""
         return texts_of(self.batch.column(column), self.nulls)
 
+    def integers(self, column: str) -> pa.Array | None:
+        """The cells of a column of integers as they are; None for other columns, and where a number stands for null."""
+        cells = self.batch.column(column)
+        numbers_mean_null = any(text.lstrip("-").isdigit() for text in self.nulls)
+        return cells if pa.types.is_integer(cells.type) and not numbers_mean_null else None
+
     def place(self, row: int) -> str:
         """The number of a row, from 0 at the top of the table."""
         return f"row {self.first_row + row}"

@@ -1,6 +1,7 @@
 """Whether rows obey a rule, exactly: trees on integer columns, with Python integers where int64 is too short."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from graftable.errors import DataError
 
+from .arrow_tables import ArrowChunk
 from .expressions import (
     And,
     Comparison,
@@ -80,11 +82,26 @@ class ChunkCells:
             DataError: If a cell is no number (no date); the message names its line.
         """
         if column not in self._numbers:
-            cells = self.schema[column].parse(self.texts(column), self.decimal)
+            cells = self._integers(column) or self.schema[column].parse(self.texts(column), self.decimal)
             if cells.unreadable.any():
                 raise self._unreadable(column, int(np.flatnonzero(cells.unreadable)[0]))
             self._numbers[column] = cells
         return self._numbers[column]
+
+    def _integers(self, column: str) -> LatticeCells | None:
+        """The cells of a column that holds integers already, without their texts; None where only those will do."""
+        known, cells = self.schema[column], None
+        if isinstance(self.chunk, ArrowChunk) and known.kind != "datetime":
+            cells = self.chunk.integers(column)
+        if cells is None or pa.types.is_uint64(cells.type):
+            return None
+        numbers = np.array(cells.fill_null(0).cast(pa.int64()))
+        missing = np.array(pc.is_null(cells))
+        codes = [int(text) for text in known.special if re.fullmatch("0|-?[1-9][0-9]{0,17}", text)]
+        missing |= np.isin(numbers, codes)
+        numbers[missing] = 0
+        none = np.zeros(len(numbers), bool)
+        return LatticeCells(numbers, 1, missing, none, none) if largest(numbers) < SAFE else None
 
     def missing(self, column: str) -> Mask:
         """Which cells are null."""

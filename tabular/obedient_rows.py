@@ -30,11 +30,25 @@ from .repairing import repair
 from .schema import Schema
 from .synthesis_report import RuleFigures, SynthesisReport
 
-__all__ = ["Draw"]
+__all__ = ["Draw", "binding", "broken_rules"]
 
 ROUNDS = 3  # how often rows that break a rule are drawn anew
 LEAST = 0.2  # share of rows that must obey for this to be worth while
 LAST_ROUNDS = 50  # how often rows without a repair are replaced before giving up
+
+
+def binding(rules: RuleSet) -> RuleSet:
+    """The rules that no row may break."""
+    return RuleSet(tuple(rule for rule in rules if rule.mode in ("hard", "reject")), rules.file)
+
+
+def broken_rules(frame: pd.DataFrame, rules: RuleSet, schema: Schema) -> NDArray[np.bool_]:
+    """Which rows break which rule ``(rules, rows)``."""
+    parts = []
+    for chunk in open_table(frame).chunks():
+        cells = ChunkCells(chunk, schema)
+        parts.append(np.stack([~obeys(rule, cells) for rule in rules]))
+    return np.concatenate(parts, 1)
 
 
 class Draw:
@@ -61,9 +75,7 @@ class Draw:
         self.generator, self.schema, self.derived = generator, schema, derived
         learnt = generator.fitted_schema()
         self.box = Conditions({name: one for name, one in where.box.columns.items() if name in learnt})
-        self.binding = RuleSet(
-            (*(rule for rule in rules if rule.mode in ("hard", "reject")), *where.rules.rules), rules.file
-        )
+        self.binding = RuleSet((*binding(rules), *where.rules), rules.file)
         self.seeds = np.random.SeedSequence(seed)
         self.report = SynthesisReport()
 
@@ -98,12 +110,7 @@ class Draw:
         return snap(drawn, self.schema) if self.derived else drawn
 
     def _broken(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which rows break which rule ``(rules, rows)``."""
-        parts = []
-        for chunk in open_table(frame).chunks():
-            cells = ChunkCells(chunk, self.schema)
-            parts.append(np.stack([~obeys(rule, cells) for rule in self.binding]))
-        return np.concatenate(parts, 1)
+        return broken_rules(frame, self.binding, self.schema)
 
     def _redraw(
         self, frame: pd.DataFrame, left: NDArray[np.intp], rounds: int, least: float, *, alike: bool

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
+import numpy as np
 import pandas as pd
 
 from graftable.errors import ConfigError, DataError
@@ -19,7 +20,7 @@ from .expressions import RuleSet
 from .generators.conditions import read_where
 from .generators.interface import Generator, Progress, engine_class
 from .io import open_table
-from .obedient_rows import Draw
+from .obedient_rows import Draw, binding, broken_rules
 from .repairing import repair
 from .rule_files import format_rules, parse_rules
 from .schema import Schema
@@ -62,7 +63,7 @@ class Synthesizer:
             raise ConfigError(f"the engine `{engine}` cannot be made: {error}.") from error
 
     def fit(self, table: pd.DataFrame, *, seed: int = 0, progress: Progress | None = None) -> Self:
-        """Learn a table.
+        """Learn a table; its rows that break a rule are left out, unless they are half of it.
 
         Raises:
             DataError: If it has no rows or does not fit the schema.
@@ -82,9 +83,16 @@ class Synthesizer:
         learnt = Schema(tuple(column for column in self.schema if column.name not in self.derived))
         hard = RuleSet(tuple(rule for rule in self.rule_set.hard if not set(rule.columns) & set(self.derived)))
         rules = Compiled(hard, learnt) if len(hard) else None
-        self.generator.fit(table[list(learnt.names)], learnt, rules=rules, seed=seed, progress=progress)
+        obeying = self._obeying(table)
+        self.generator.fit(obeying[list(learnt.names)], learnt, rules=rules, seed=seed, progress=progress)
         self.boundaries = boundary_shares(table, self.rule_set, self.schema)
         return self
+
+    def _obeying(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows to learn from: those that obey, as only such will be made, if they are most of the table."""
+        rules = binding(self.rule_set)
+        broken = broken_rules(table, rules, cast("Schema", self.schema)).any(0) if len(rules) else np.zeros(1, bool)
+        return table[~broken].reset_index(drop=True) if 0 < broken.mean() < 0.5 else table
 
     def _read(self, rules: Any, table: pd.DataFrame) -> RuleSet:
         if rules is None:
