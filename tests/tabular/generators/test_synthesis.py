@@ -174,3 +174,14 @@ def test_boxes_say_all_that_a_condition_on_single_columns_says():
     assert where.box.columns["start"].low == 16
     assert where.box.columns["kind"].texts == {"gold", "base"}
     assert not read_where("start + end >= 300", schema).exact
+
+
+@pytest.mark.parametrize(("share", "left_out"), [(0.2, True), (0.6, False)])
+def test_rows_that_break_a_rule_are_not_learnt_from_unless_they_are_most(share, left_out):
+    rng = np.random.default_rng(4)
+    start = rng.integers(0, 4, 500)
+    frame = pd.DataFrame({"start": start, "end": start - (rng.random(500) < share)})
+    model = Synthesizer(rules="end >= start", settings={"members": 1}).fit(frame, seed=1)
+    _, report = model.sample(2000, seed=1)
+    assert report.violating_rows == 0
+    assert (report.broken_rows < 200) == left_out
