@@ -23,7 +23,7 @@ from graftable.graphs.shift import load_shift_set
 from graftable.models.lggm import LGGM
 from graftable.models.pretrained import load_pretrained
 from graftable.pipelines.readers import read_graphs
-from graftable.tabular import repair
+from graftable.tabular import repair, synthesize
 
 FOLDER = Path(__file__).parent / "pictures"
 SIZE = 80
@@ -148,6 +148,37 @@ def draw_repair() -> None:
     figure.savefig(FOLDER / "repair.png", dpi=110)
 
 
+def draw_synthesis() -> None:
+    """Rows of two times that a rule orders: real, drawn, pushed to the bound, and drawn so that the rule holds."""
+    rng = np.random.default_rng(2)
+    start = rng.gamma(4, 9, 1500).round(1)
+    real = pd.DataFrame({"start": start, "end": (start + rng.gamma(1.5, 4, 1500)).round(1)})
+    rule = "end >= start"
+    drawn, _ = synthesize(real, n=1500, engine="copula", seed=1)
+    pushed, _ = repair(drawn, rule)
+    made, report = synthesize(real, rules=rule, n=1500, engine="copula", seed=1)
+    broken = (drawn["end"] < drawn["start"]).to_numpy()
+    shares = [(frame["end"] == frame["start"]).mean() for frame in (real, pushed, made)]
+    titles = (
+        f"the real rows: {shares[0]:.0%} on the bound",
+        f"drawn without the rule: {broken.mean():.0%} break it",
+        f"those pushed to the bound: {shares[1]:.0%} on it",
+        f"graftable synthesize: {shares[2]:.0%} on it, {report.violating_rows} break the rule",
+    )
+    figure = Figure(figsize=(13, 3.7), layout="constrained")
+    frames = (real, drawn, pushed, made)
+    for axes, frame, title in zip(figure.subplots(1, 4, sharey=True), frames, titles, strict=True):
+        axes.fill_between((0, 110), (0, 110), 110, color="#dcecdc")
+        red = broken if frame is drawn or frame is pushed else np.zeros(len(frame), bool)
+        axes.plot(*frame[~red].to_numpy().T, ".", c="#3b6ea5", ms=3)
+        axes.plot(*frame[red].to_numpy().T, ".", c="#d1495b", ms=3)
+        axes.set(xlabel="start", xlim=(0, 110), ylim=(0, 110))
+        axes.set_title(title, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("end")
+    figure.savefig(FOLDER / "synthesis.png", dpi=110)
+
+
 #: family -> title and settings
 SHIFTS = {
     "triangles": ("TRIANGLES: how many?\ntest: larger graphs", {"size": 600}),
@@ -223,6 +254,7 @@ PICTURES = {
     "kernels": draw_kernels,
     "repair": draw_repair,
     "shift_sets": draw_shift_sets,
+    "synthesis": draw_synthesis,
 }
 
 
