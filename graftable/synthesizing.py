@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-from graftable.errors import ConfigError, DataError, ModelFileError
+from graftable.errors import ConfigError, DataError, GraftableError, ModelFileError
 from graftable.files import atomic_path, write_text
 from graftable.stopping import stopped_by_sigterm
 from graftable.tables import read_options, schema_of
@@ -150,13 +150,9 @@ def _loaded(namespace: argparse.Namespace, options: ReadOptions) -> Synthesizer:
     try:
         model = Synthesizer.load(folder)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        if isinstance(error, ModelFileError | ConfigError):
+        if isinstance(error, GraftableError):
             raise
         raise ModelFileError(f"{folder}: holds no model that can be read ({error}); fit it again.") from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise ModelFileError(f"{folder}/model.safetensors: is damaged ({error}); fit the model again.") from error
     if namespace.data:
         _same_table(model, open_table(namespace.data, options), folder)
     return under_rules(model, namespace.rules, _unseen(namespace)) if namespace.rules else model

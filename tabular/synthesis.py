@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 import pandas as pd
 
-from graftable.errors import ConfigError, DataError
+from graftable.errors import ConfigError, DataError, ModelFileError
 from graftable.files import write_text
 
 from .checking import read_rules
@@ -117,6 +117,8 @@ class Synthesizer:
             ConfigError: If the engine can draw no row that meets the condition.
             DataError: If no row that obeys was found.
         """
+        if n < 0:
+            raise ConfigError(f"n is {n}; expected 0 rows or more.")
         self.generator.fitted_schema()
         schema = cast("Schema", self.schema)
         asked = read_where(where, schema, self.rule_set)
@@ -138,10 +140,19 @@ class Synthesizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> Synthesizer:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ModelFileError: If the folder holds no such model, or one of another version.
+        """
         generator = Generator.load(folder)
-        extra = json.loads((Path(folder) / "synthesizer.json").read_text(encoding="utf-8"))
-        schema = Schema.load(Path(folder) / "table.schema.json")
+        try:
+            extra = json.loads((Path(folder) / "synthesizer.json").read_text(encoding="utf-8"))
+            schema = Schema.load(Path(folder) / "table.schema.json")
+        except (OSError, ValueError) as error:
+            raise ModelFileError(
+                f"{folder}: holds a generator without its rules ({error}); give a folder that a synthesizer wrote."
+            ) from error
         model = cls(generator.engine, schema=schema)
         model.generator, model.booleans, model.boundaries = generator, extra["booleans"], extra["boundaries"]
         text = extra["rules"]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from graftable.errors import ConfigError, ModelFileError
@@ -206,7 +207,7 @@ class Generator(ABC):
             config = json.loads((place / "config.json").read_text(encoding="utf-8"))
             arrays = load_file(place / "model.safetensors")
             schema = Schema.load(place / "schema.json")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelFileError(
                 f"{folder}: holds no table generator ({error}); give a folder that a generator was saved to."
             ) from error

@@ -333,6 +333,8 @@ def test_the_one_liners_of_python():
     assert (filled["total"] == filled["fee"] + filled["extra"]).all()
     assert report.filled_cells == {"total": 21}
     assert frame["total"].isna().sum() == 21
+    with pytest.raises(ConfigError, match="expected 0 rows or more"):
+        graftable.synthesize(frame, n=-1, engine="copula")
     with pytest.raises(ConfigError, match="cannot fill gaps"):
         graftable.impute(frame, engine="ctgan")
     with pytest.raises(RuleError, match="Did you mean `total`"):
