@@ -70,8 +70,8 @@ def chunk_frame(chunk: Chunk, schema: Schema, table: Table) -> pd.DataFrame:
 def _numbers(column: ColumnSchema, cells: ChunkCells) -> Any:
     found = cells.numbers(column.name)
     if found.infinite.any():
-        row = int(np.flatnonzero(found.infinite)[0])
-        raise DataError(f"row {row}, column `{column.name}`: found an infinity, which no generator learns; mend it.")
+        place = cells.chunk.place(int(np.flatnonzero(found.infinite)[0]))
+        raise DataError(f"{cells.source}, {place}, column `{column.name}`: found an infinity; mend it.")
     missing = np.asarray(found.missing)
     if found.scale == 1 and not missing.any() and found.numbers.dtype != object:
         return found.numbers

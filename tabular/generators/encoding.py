@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from graftable.errors import ConfigError
+
 from ..schema import ColumnSchema, Schema
 from .cells import check_table, read_numbers, read_texts
 from .interface import Arrays, Conditions
@@ -74,6 +76,9 @@ class TableEncoder:
         Raises:
             DataError: If the table has no rows, lacks a column, or holds what its schema does not.
         """
+        for name, value, least in (("intervals", intervals, 2), ("levels", levels, CategoryCodec.BANDS + 1)):
+            if value < least:
+                raise ConfigError(f"{name} is {value}; expected at least {least}.")
         table = check_table(table, schema)
         codecs = {column.name: make_codec(table[column.name], column, intervals, levels) for column in schema}
         return cls(schema, codecs)

@@ -159,6 +159,7 @@ BAD = {
     "an unknown engine": (("--engine", "copla"), "Did you mean `copula`?"),
     "an unknown setting": (("--set", "level=3"), "Did you mean `levels`?"),
     "a setting of another type": (("--set", "levels=many"), "expected a whole number"),
+    "a setting out of range": (("--set", "intervals=0"), "expected at least 2"),
     "a setting without a value": (("--set", "levels"), "NAME=VALUE"),
     "a model and an engine": (("--model", "m", "--engine", "copula"), "keep one of them"),
     "no folder of a model": (("--model", "nowhere"), "there is no such folder"),
@@ -294,7 +295,7 @@ def test_a_row_that_breaks_a_rule_by_its_own_cells_is_named_and_kept(gaps, capsy
         file.write("done,9,1,,,5\n")
     code, out, _ = run(capsys, "impute", "g.csv", "--rules", "g.rules", "--out", "o.csv", *FAST)
     assert code == 3
-    assert "1 rows break a rule by cells they have" in out
+    assert "break a rule by the cells they have: 1;" in out
     last = Path("o.csv").read_text().splitlines()[-1].split(",")
     assert last[:3] == ["done", "9", "1"]
     assert check("o.csv", GAP_RULES).violating_rows == 1
