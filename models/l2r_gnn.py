@@ -110,8 +110,8 @@ class L2RGNN(
         self.results: list[dict[str, Any]] = []
         self._seen: dict[str, list[dict[str, Tensor]]] = {}
         self._finished = False
-        #: While results are made, the last layer that was fitted again without weights: it shows what these add.
-        self._plain: tuple[Tensor, Tensor] | None = None
+        #: While results are made, last layers that were fitted without weights, or under those of controls, by name.
+        self._beside: dict[str, tuple[Tensor, Tensor]] = {}
         self.network: GraphNetwork | None = None
         if in_features is not None:
             self._build()
@@ -232,8 +232,7 @@ class L2RGNN(
         if not self.rule.refits:
             return {name: network.head(z)}
         found = {"erm": network.head(z)}
-        if self._plain is not None:
-            found["erm_refit"] = functional.linear(z, *self._plain)
+        found |= {beside: functional.linear(z, *layer) for beside, layer in self._beside.items()}
         return found | {name: self.refitted_head(z)} if bool(self.refitted) else found
 
     def _collect(self, kind: str, batch: Batch, dataloader_idx: int) -> None:
@@ -297,7 +296,7 @@ class L2RGNN(
                 kept |= self._refit()
                 kept["state"] = {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
             self.results += self._results(column, kept["epoch"])
-        self._plain = None
+        self._beside = {}
         self.load_state_dict(now)
         self.train(training)
 
@@ -314,7 +313,7 @@ class L2RGNN(
         self.refitted_head.weight.copy_(stage.weight)
         self.refitted_head.bias.copy_(stage.bias)
         self.refitted.fill_(True)
-        self._plain = stage.plain
+        self._beside = {"erm_refit": stage.plain, **stage.controls}
         return {"weights": stage.sample_weights.cpu(), "report": stage.numbers}
 
     @torch.no_grad()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import torch
@@ -35,6 +36,7 @@ class SecondStage:
         plain: Weight and bias of the last layer fitted alike without weights: what the second stage does by itself.
         sample_weights: ``(graphs,)``, of mean 1.
         numbers: What the weighter reports: effective size, largest weight, dependence before and after, clusters.
+        controls: Weights and biases of last layers fitted under other weights, by name, where they were asked for.
     """
 
     weight: Tensor
@@ -42,6 +44,7 @@ class SecondStage:
     plain: tuple[Tensor, Tensor]
     sample_weights: Tensor
     numbers: dict[str, float]
+    controls: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class L2R(ERM):
@@ -70,6 +73,7 @@ class L2R(ERM):
         ridge: :math:`\lambda`.
         control: ``none``; ``uniform`` weights; ``permuted``, the weights shuffled over graphs; ``random_clusters``,
             the members of clusters shuffled over variables.
+        beside: Fit the last layers of the last two controls as well, in the same run: they cost no training.
         seed: Of the random functions and the shuffles.
 
     Raises:
@@ -95,6 +99,7 @@ class L2R(ERM):
         alpha: float = 0.0,
         ridge: float = 1e-3,
         control: str = "none",
+        beside: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(task, width)
@@ -103,6 +108,7 @@ class L2R(ERM):
         if environments not in ("given", "loss"):
             raise ConfigError(f"environments is {environments!r}; expected given or loss.")
         self.clusters, self.environments, self.control, self.seed = clusters, environments, control, seed
+        self.beside = beside
         kind: Any = "multiclass" if task.one_class else {"multitask": "binary"}.get(task.kind, task.kind)
         self.solver = LastLayerRefit(task=kind, l2=ridge)
         self.weighter = make_weighter(
@@ -125,39 +131,51 @@ class L2R(ERM):
         Raises:
             DataError: If the embeddings are not finite, or no graph has a label.
         """
-        draw = torch.Generator().manual_seed(self.seed)
         labels = class_of(self.task, y)
         if self.environments == "loss":
             environment = infer_environments(losses, "loss", num_environments=2, label=labels)
-        if self.control == "random_clusters":
-            groups = self._shuffled_clusters(z, environment, draw)
-            weights, report = self.weighter(z, clusters=groups, label=labels)
+        weights, numbers = self._weigh(self.control, z, labels, environment)
+        plain = self._fit(z, y, torch.ones_like(weights))
+        controls = {}
+        if self.beside:
+            controls = {
+                f"l2r_{control}": self._fit(z, y, self._weigh(control, z, labels, environment)[0])
+                for control in ("permuted", "random_clusters")
+            }
+        weight, bias = self._fit(z, y, weights)
+        return SecondStage(weight, bias, plain, weights, numbers, controls)
+
+    def _weigh(
+        self, control: str, z: Tensor, labels: Tensor | None, environment: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The weights, or those of a control, and what the weighter reports of them."""
+        draw = torch.Generator().manual_seed(self.seed)
+        weighter = copy.deepcopy(self.weighter)  # each fit stands alone: a clusterer holds on to what it found before
+        if control == "random_clusters":
+            groups = self._shuffled_clusters(weighter, z, environment, draw)
+            weights, report = weighter(z, clusters=groups, label=labels)
         else:
             given = environment if self._compares(environment) else None
-            weights, report = self.weighter(z, label=labels, environment=given)
-        if self.control == "permuted":
+            weights, report = weighter(z, label=labels, environment=given)
+        if control == "permuted":
             weights = weights[torch.randperm(len(weights), generator=draw).to(weights.device)]
-        head, plain = (
-            self.solver.fit(z, y, each, num_classes=self.task.outputs)[0]
-            for each in (weights, torch.ones_like(weights))
-        )
         found = report.clusters
         count = 0.0 if found is None else float(len(found[found >= 0].unique()))
-        return SecondStage(
-            weight=head.weight.detach(),
-            bias=head.bias.detach(),
-            plain=(plain.weight.detach(), plain.bias.detach()),
-            sample_weights=weights,
-            numbers=report.numbers() | {"clusters": count},
-        )
+        return weights, report.numbers() | {"clusters": count}
+
+    def _fit(self, z: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        head, _ = self.solver.fit(z, y, weights, num_classes=self.task.outputs)
+        return head.weight.detach(), head.bias.detach()
 
     def _compares(self, environment: Tensor) -> bool:
         return self.clusters != "all" and len(environment.unique()) > 1
 
-    def _shuffled_clusters(self, z: Tensor, environment: Tensor, draw: torch.Generator) -> Tensor:
+    def _shuffled_clusters(
+        self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor, draw: torch.Generator
+    ) -> Tensor:
         found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS
         if self._compares(environment):
-            groups = self.weighter.clusterer.update(z, environment).cpu()
+            groups = weighter.clusterer.update(z, environment).cpu()
             found = groups if len(groups.unique()) > 1 else found
         return found[torch.randperm(len(found), generator=draw)].to(z.device)
 
