@@ -3,6 +3,7 @@
     python benchmarks/table_generators.py                                   # the circuit and the copula, all tables
     python benchmarks/table_generators.py --engines circuit --tables adult,magic --seeds 3
     python benchmarks/table_generators.py --peers PYTHON --peer-rows FOLDER   # SDV's copula and CTGAN, one seed
+    python benchmarks/table_generators.py --summary                         # the means of what is in the results
 
 Each engine learns one half (at most 10,000 rows) and is compared with the other. Times are CPU seconds of one thread.
 What is in the results already is not measured again without ``--force``. Rows of the peers, which need a Python with
@@ -10,6 +11,7 @@ SDV in it, are kept in a folder.
 """
 
 import argparse
+import collections
 import json
 import subprocess
 import time
@@ -27,6 +29,17 @@ from graftable.tabular.generators import engine_class
 
 TABLES = GRAPH_SETS.parent / "tabular"
 PACKAGES = ("graftable", "torch", "numpy", "xgboost-cpu")
+SUMMARY = (
+    "shape",
+    "trend",
+    "c2st",
+    "utility",
+    "utility_real",
+    "nearer_train",
+    "copies",
+    "copies_holdout",
+    "fit_seconds",
+)
 PEERS = {"sdv_gaussian_copula": "gaussian_copula", "sdv_ctgan": "ctgan"}
 
 
@@ -81,6 +94,24 @@ def known():
     return {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
 
 
+def summary():
+    """The results as a table, means over seeds."""
+    found = collections.defaultdict(list)
+    for line in (RESULTS / "table_generators.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        found[tuple(row["name"].split(".")[:3])].append(row["value"])
+    for table in dict.fromkeys(key[0] for key in found):
+        yield "| " + " | ".join([table, *SUMMARY]) + " |"
+        yield "|---" * (len(SUMMARY) + 1) + "|"
+        for engine in dict.fromkeys(key[1] for key in found if key[0] == table):
+            values = [found.get((table, engine, score)) for score in SUMMARY]
+            cells = [
+                "" if not some else f"{np.mean(some):.{1 if 'seconds' in name else 3}f}"
+                for name, some in zip(SUMMARY, values, strict=True)
+            ]
+            yield "| " + " | ".join([f"{engine} ({len(values[0])})", *cells]) + " |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tables", default="adult,default,shoppers,magic,beijing")
@@ -89,7 +120,11 @@ def main():
     parser.add_argument("--peers", metavar="PYTHON", help="a Python that has SDV; adds its synthesizers, with one seed")
     parser.add_argument("--peer-rows", type=Path, default=Path("runs/sdv"), help="where rows of the peers are kept")
     parser.add_argument("--force", action="store_true", help="measure again what is in the results")
+    parser.add_argument("--summary", action="store_true", help="measure nothing; print means over seeds (their number)")
     args = parser.parse_args()
+    if args.summary:
+        print(*summary(), sep="\n")
+        return
     torch.set_num_threads(1)
     runs = [(engine, seed) for engine in filter(None, args.engines.split(",")) for seed in range(args.seeds)]
     runs += [(peer, 0) for peer in PEERS if args.peers]
