@@ -14,18 +14,16 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-from graftable.errors import ConfigError, DataError, GraftableError, ModelFileError
+from graftable.errors import ConfigError, DataError
 from graftable.files import atomic_path, write_text
 from graftable.stopping import stopped_by_sigterm
-from graftable.tables import read_options, schema_of
-from graftable.tabular.arrow_tables import ParquetTable
-from graftable.tabular.checking import read_rules
-from graftable.tabular.expressions import RuleSet
+from graftable.tables import read_options
 from graftable.tabular.generators.conditions import read_where
 from graftable.tabular.generators.interface import engine_class
 from graftable.tabular.imputation import fit_for_gaps, impute_file, require_gaps
 from graftable.tabular.io import ReadOptions, Table, open_table
 from graftable.tabular.schema import Schema, did_you_mean
+from graftable.tabular.sources import MODEL_FILES, TableSource, load_model
 from graftable.tabular.synthesis import Synthesizer
 from graftable.tabular.synthesis_files import synthesize_file, under_rules
 from graftable.tabular.table_frames import ENDINGS, read_frame
@@ -34,7 +32,6 @@ __all__ = ["run"]
 
 VIOLATIONS_LEFT = 3
 ENGINE = "circuit"
-MODEL_FILES = frozenset({"model.safetensors", "schema.json", "config.json", "table.schema.json", "synthesizer.json"})
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -63,9 +60,9 @@ def run_synthesize(namespace: argparse.Namespace) -> int:
             model = _loaded(namespace, options)
             read_where(where, cast("Schema", model.schema), model.rule_set)
         else:
-            source = _Source.read(namespace, options)
+            source = _read(namespace, options)
             read_where(where, source.schema, source.rules)
-            like = source.table.schema if isinstance(source.table, ParquetTable) else None
+            like = source.types
             model = Synthesizer(
                 namespace.engine or ENGINE, rules=source.rules, schema=source.schema, settings=_settings(namespace)
             )
@@ -98,7 +95,7 @@ def run_impute(namespace: argparse.Namespace) -> int:
             model = _loaded(namespace, options)
             require_gaps(model.generator, model.engine)
         else:
-            source = _Source.read(namespace, options)
+            source = _read(namespace, options)
             engine, settings = namespace.engine or ENGINE, _settings(namespace)
             model = fit_for_gaps(
                 table,
@@ -117,42 +114,17 @@ def run_impute(namespace: argparse.Namespace) -> int:
     return VIOLATIONS_LEFT if report.violating_rows else 0
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The table that is learnt, what its columns are, and its rules."""
-
-    table: Table
-    schema: Schema
-    rules: RuleSet
-
-    @classmethod
-    def read(cls, namespace: argparse.Namespace, options: ReadOptions) -> "_Source":
-        table = open_table(namespace.data, options)
-        known = schema_of(namespace, table)
-        rules, schema = RuleSet(()), known
-        if namespace.rules:
-            rules, schema = read_rules(namespace.rules, table, known, _unseen(namespace))
-        if known is None:  # read_rules describes no more than the columns that rules speak of
-            found = {column.name: column for column in Schema.detect(table)}
-            spoken = {column.name: column for column in schema or () if column.name in rules.columns}
-            schema = Schema(tuple((found | spoken)[name] for name in table.names))
-        return cls(table, cast("Schema", schema), rules)
+def _read(namespace: argparse.Namespace, options: ReadOptions) -> TableSource:
+    """The table that is learnt, and its rules."""
+    return TableSource.read(
+        namespace.data, namespace.rules, namespace.schema, options=options, unseen=_unseen(namespace)
+    )
 
 
 def _loaded(namespace: argparse.Namespace, options: ReadOptions) -> Synthesizer:
     """The model of a folder, held against the table, and under the rules that were named."""
     folder = Path(namespace.model)
-    if not folder.is_dir():
-        raise ModelFileError(f"{folder}: there is no such folder; --model takes one that --save-model wrote.")
-    missing = sorted(name for name in MODEL_FILES if not (folder / name).is_file())
-    if missing:
-        raise ModelFileError(f"{folder}: lacks {missing[0]}; --model takes a folder that --save-model wrote.")
-    try:
-        model = Synthesizer.load(folder)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        if isinstance(error, GraftableError):
-            raise
-        raise ModelFileError(f"{folder}: holds no model that can be read ({error}); fit it again.") from error
+    model = load_model(folder)
     if namespace.data:
         _same_table(model, open_table(namespace.data, options), folder)
     return under_rules(model, namespace.rules, _unseen(namespace)) if namespace.rules else model

@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from graftable.errors import ConfigError, DataError
+from graftable.errors import ConfigError
 from graftable.files import write_text
 from graftable.tabular.checking import check, read_rules
 from graftable.tabular.compiler import Compiled
@@ -18,6 +15,7 @@ from graftable.tabular.explanation import Explanation, explain
 from graftable.tabular.io import ReadOptions, Table, open_table
 from graftable.tabular.repairing import repair_file
 from graftable.tabular.schema import Schema
+from graftable.tabular.sources import schema_of_file
 
 __all__ = ["read_options", "run", "schema_of"]
 
@@ -131,22 +129,7 @@ def read_options(namespace: argparse.Namespace) -> ReadOptions:
 
 def schema_of(namespace: argparse.Namespace, table: Table) -> Schema | None:
     """The schema that was named, held against the first rows of the table."""
-    if namespace.schema is None:
-        return None
-    schema = Schema.load(namespace.schema)
-    if all(column.minimum is None and not column.categories for column in schema):  # SDV metadata says kinds only
-        return schema.refined_by(Schema.detect(table))
-    first = next(iter(table.chunks()))
-    for column in schema:
-        if not column.categories or column.name not in table.names:
-            continue
-        texts = first.texts(column.name).drop_null()
-        if len(texts) and not pc.any(pc.is_in(texts, pa.array(column.categories, pa.string()))).as_py():
-            raise DataError(
-                f"{table.source}, column `{column.name}`: found {texts[0].as_py()!r}, and no text that "
-                f"{namespace.schema} lists, such as {column.categories[0]!r}; give the schema of this table."
-            )
-    return schema
+    return None if namespace.schema is None else schema_of_file(namespace.schema, table)
 
 
 @contextlib.contextmanager

@@ -65,6 +65,7 @@ def synthesize_file(
     *,
     where: str | Mapping[str, Any] | None = None,
     seed: int = 0,
+    first_row: int = 0,
     options: ReadOptions | None = None,
     like: pa.Schema | None = None,
     progress: Progress | None = None,
@@ -77,6 +78,8 @@ def synthesize_file(
         out: The file. ``.parquet`` and ``.pq`` are Parquet, ``.gz`` is packed, all else is CSV.
         where: What the rows have in common; see `Synthesizer.sample`.
         seed: The same seed gives the same file.
+        first_row: The number of the first row among the rows of all files, if this is one of several: columns that
+            name the rows go on from there, so that no name comes twice.
         options: Separator, decimal mark and encoding of a CSV.
         like: Types for the columns of Parquet, by name.
         progress: See `Progress`.
@@ -93,7 +96,7 @@ def synthesize_file(
         raise ConfigError(f"n is {n}; expected at least 1 row for a file.")
     started, schema = time.perf_counter(), cast("Schema", model.schema)
     asked = read_where(where, schema, model.rule_set).rules
-    names = _Names(model, {*model.rule_set.columns, *asked.columns})
+    names = _Names(model, {*model.rule_set.columns, *asked.columns}, first_row)
     reports: list[SynthesisReport] = []
     with rows_writer(out, schema, options, like) as writer:
         for piece, start in enumerate(range(0, n, PIECE)):
@@ -135,31 +138,21 @@ def _confirm(written: Table, rules: RuleSet, schema: Schema, rows: int, out: str
 
 
 class _Names:
-    """Columns that name the rows, over all pieces: whole numbers are counted on, texts are told apart."""
+    """Columns that name the rows: each name is a function of the number of its row alone, so that all differ."""
 
-    def __init__(self, model: Synthesizer, bound: set[str]) -> None:
+    def __init__(self, model: Synthesizer, bound: set[str], first_row: int) -> None:
         holder = getattr(model.generator, "layout", model.generator)
         codecs = getattr(getattr(holder, "encoder", None), "codecs", {})
         self.codecs = {
             name: codec for name, codec in codecs.items() if isinstance(codec, IdentifierCodec) and name not in bound
         }
-        self.count = 0
-        self.seen: dict[str, set[str]] = {name: set() for name, codec in self.codecs.items() if codec.first is None}
+        self.row = first_row
 
     def distinct(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with names that no earlier row has."""
+        """The frame with names that no other row has."""
         for name, codec in self.codecs.items():
-            if codec.first is not None:
-                frame[name] = codec.first + self.count + np.arange(len(frame))
-                continue
-            seen, texts = self.seen[name], frame[name].tolist()
-            for place, text in enumerate(texts):
-                suffix = self.count + place
-                while texts[place] in seen:
-                    texts[place], suffix = f"{text}{suffix}", suffix + 1
-                seen.add(texts[place])
-            frame[name] = pd.Series(texts, frame.index, dtype=object)
-        self.count += len(frame)
+            frame[name] = pd.Series(codec.names(self.row, len(frame)), frame.index)
+        self.row += len(frame)
         return frame
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import string
 from dataclasses import dataclass
 from functools import cached_property
@@ -228,6 +230,33 @@ class IdentifierCodec:
             texts[place] = text if text not in seen else f"{text}{place}"
             seen.add(texts[place])
         return pd.Series(texts, dtype=object)
+
+    def names(self, start: int, count: int) -> NDArray[Any]:
+        """The names of the rows from number ``start`` on, which differ from those of all other rows.
+
+        Texts take the names of the form by a walk that visits each of them once; a number is put to the end from the
+        second round on.
+
+        Example:
+            >>> IdentifierCodec(ColumnSchema("id", "text"), None, ("A", "-", "0123456789")).names(8, 4).tolist()
+            ['A-3', 'A-0', 'A-71', 'A-41']
+        """
+        if self.first is not None:
+            return self.first + np.arange(start, start + count)
+        size = math.prod(map(len, self.form))
+        step = next(step for step in itertools.count(max(1, size * 618 // 1000)) if math.gcd(step, size) == 1)
+        names = np.empty(count, object)
+        for place in range(count):
+            turn, row = divmod(start + place, size)
+            letter = (
+                (row + 1) * step % size
+            )  # each of the `size` names once, as `step` and `size` have no common factor
+            text = ""
+            for letters in reversed(self.form):
+                letter, here = divmod(letter, len(letters))
+                text = letters[here] + text
+            names[place] = f"{text}{turn}" if turn else text
+        return names
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays and settings."""

@@ -1,5 +1,7 @@
 """The two forms of a table, symbols and scores: what goes in comes back, whatever the column is."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from graftable.errors import DataError
 from graftable.tabular import ColumnSchema, Schema
 from graftable.tabular.generators import Allowed, Conditions, TableEncoder
 from graftable.tabular.generators.number_codec import NumberCodec
+from graftable.tabular.generators.text_codecs import IdentifierCodec
 
 RNG = np.random.default_rng(7)
 FRAMES = {
@@ -129,6 +132,16 @@ def test_names_of_rows_are_made_up_and_all_different():
     assert drawn.str.fullmatch(r"C-\d{5}[a-z]\d*").all()
     assert drawn.is_unique
     assert coder(RNG.permutation(300) + 5)[1].codecs["x"].kind == "identifier"
+
+
+@pytest.mark.parametrize("form", [(), ("A",), ("A", "-", "0123456789", "abc"), ("0123456789abcdef",) * 400])
+def test_a_name_depends_on_the_number_of_its_row_alone_and_never_comes_twice(form):
+    codec = IdentifierCodec(ColumnSchema("x", "text"), None, form)
+    names = codec.names(0, 500).tolist()
+    assert len(set(names)) == 500
+    assert [*codec.names(0, 7), *codec.names(7, 493)] == names
+    first = names[: math.prod(map(len, form))]  # the names that the form itself has
+    assert all(len(name) == len(form) and all(map(str.count, form, name)) for name in first)
 
 
 def test_clipping_of_scores_keeps_to_the_conditions():
