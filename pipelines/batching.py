@@ -18,7 +18,7 @@ from torch.utils.data import DistributedSampler
 
 from graftable.errors import ConfigError, DataError
 
-__all__ = ["BudgetBatchSampler", "draw_epoch", "pack"]
+__all__ = ["BudgetBatchSampler", "FixedBatchSampler", "draw_epoch", "pack"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -202,6 +202,62 @@ class BudgetBatchSampler(DistributedSampler[list[int]]):
         # equal sizes are told apart by nodes before chance, so that without jitter the number of batches never varies
         order = drawn[np.lexsort((ties, nodes, key))]
         return pack(order.tolist(), self.nodes, self.edges, *self.budgets)
+
+
+class FixedBatchSampler(DistributedSampler[list[int]]):
+    """Yields lists of ``batch_size`` indices; the order of an epoch is a function of (seed, epoch).
+
+    What is left over is spread, so that no batch is of a single item where there are more: the batches of an epoch
+    differ by one item at most. Every rank gets the same number of batches; where they do not divide, some come twice.
+
+    Args:
+        count: How many items there are, at least 1.
+        batch_size: The most in one batch, at least 1.
+        shuffle: Whether the order is random and differs between epochs.
+        seed: Of the order.
+        rank: Which share of the batches is yielded, from 0.
+        world_size: Number of shares.
+
+    Example:
+        >>> [len(batch) for batch in FixedBatchSampler(9, 4)]
+        [3, 3, 3]
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:  # the base class is a mark only, so that Lightning does not share the batches out a second time
+        self.count, self.num_batches = count, -(-count // batch_size)
+        self.shuffle, self.seed, self.rank, self.world_size = shuffle, seed, rank, world_size
+        self.epoch = self.served = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to the beginning of an epoch; within the epoch that was resumed, change nothing."""
+        if epoch != self.epoch:
+            self.resume(epoch, 0)
+
+    def resume(self, epoch: int, served: int) -> None:
+        """Continue within an epoch, after this rank's first ``served`` batches."""
+        self.epoch, self.served = epoch, served
+
+    def __len__(self) -> int:
+        """Batches of this rank in a whole epoch, also where part of it was served already."""
+        return -(-self.num_batches // self.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        batches = [part.tolist() for part in np.array_split(order, self.num_batches)]
+        total = len(self) * self.world_size
+        batches += [batches[i % len(batches)] for i in range(total - len(batches))]
+        return iter(batches[self.rank : total : self.world_size][self.served :])
 
 
 def _split_to(batches: list[list[int]], count: int) -> list[list[int]]:

@@ -5,12 +5,9 @@ and which graphs come when depends on (seed, epoch, rank) alone, so that a resum
 would have seen.
 """
 
-import hashlib
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import lightning.pytorch as pl
 import networkx as nx
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -23,6 +20,7 @@ from graftable.graphs.corpus import SPLITS, corpus_path
 
 from .batching import BudgetBatchSampler
 from .readers import read_graphs
+from .resumable import ResumableDataModule
 from .splits import assign_splits
 
 __all__ = ["GraphDataModule"]
@@ -30,7 +28,7 @@ __all__ = ["GraphDataModule"]
 TEXT_FIELDS: Final = ("graph_id", "domain", "source", "text")
 
 
-class GraphDataModule(pl.LightningDataModule):
+class GraphDataModule(ResumableDataModule):
     """Graphs from records or graph files, split, filtered and batched under a budget of nodes.
 
     A batch is a ``torch_geometric.data.Batch``. Besides ``edge_index``, ``batch`` and ``ptr`` it holds ``attributes``,
@@ -82,19 +80,14 @@ class GraphDataModule(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
-        for name, value in (("seed", seed), ("num_workers", num_workers)):
-            if value < 0:
-                raise ConfigError(f"{name}: found {value}, expected a whole number of at least 0.")
+        super().__init__(seed=seed, num_workers=num_workers)
         self.records, self.undirected = records, undirected
         self.nodes_per_batch, self.edges_per_batch = nodes_per_batch, edges_per_batch
         self.domains, self.min_nodes, self.max_nodes, self.max_edges = domains, min_nodes, max_nodes, max_edges
-        self.split_fractions, self.balance, self.seed, self.num_workers = split_fractions, balance, seed, num_workers
+        self.split_fractions, self.balance = split_fractions, balance
         self.given: list[Data] | None = None
         #: Graphs by split once ``setup`` was called, with ``attributes`` as a dictionary.
         self.graphs: dict[str, list[Data]] = {}
-        self.position = (0, 0)  # epoch and batches of this rank in it, from a checkpoint
-        self._facts = ""
 
     @classmethod
     def from_graphs(cls, graphs: "Iterable[Data | nx.Graph[Any]]", **settings: Any) -> "GraphDataModule":
@@ -116,8 +109,7 @@ class GraphDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and filter the graphs, once, and measure those whose records have no attributes."""
-        if stage == "fit":
-            self.position = (0, 0)
+        super().setup(stage)
         if self.graphs:
             return
         graphs = self.given if self.given is not None else self._read()
@@ -137,9 +129,10 @@ class GraphDataModule(pl.LightningDataModule):
                 "domains, min_nodes, max_nodes, max_edges or split_fractions."
             )
         self.graphs = by_split
-        sizes = [(*_sizes(graph), graph.domain) for graph in by_split["train"]]
-        facts = repr((self.seed, self.balance, self.nodes_per_batch, self.edges_per_batch, sizes))
-        self._facts = hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+    def _facts(self) -> object:
+        sizes = [(*_sizes(graph), graph.domain) for graph in self.graphs.get("train", [])]
+        return self.seed, self.balance, self.nodes_per_batch, self.edges_per_batch, sizes
 
     def _read(self) -> list[Data]:
         path = corpus_path() if self.records == "corpus" else self.records
@@ -156,17 +149,12 @@ class GraphDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of training graphs in random order; a resumed epoch continues where the checkpoint was saved."""
-        sampler = self._sampler("train", shuffle=True, balance=self.balance)
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer is not None else None
-        epoch, served = self.position
-        if epochs is not None and epochs.processed > epoch:
-            epoch, served = epochs.processed, 0
-        sampler.resume(epoch, served)
-        return self._loader("train", sampler)
+        sampler = self._at_place(self._sampler("train", shuffle=True, balance=self.balance))
+        return self._part("train", sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Batches of validation graphs by size; none where the split is empty."""
-        return self._loader("val", self._sampler("val")) if self.graphs["val"] else []
+        return self._part("val", self._sampler("val")) if self.graphs["val"] else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of test graphs by size.
@@ -179,7 +167,7 @@ class GraphDataModule(pl.LightningDataModule):
                 f"{self.records}: no test graphs, expected at least one; set split_fractions to give the test split a "
                 "share, loosen the filters, or name a split in the records."
             )
-        return self._loader("test", self._sampler("test"))
+        return self._part("test", self._sampler("test"))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Batches of test graphs, whose descriptions are the requests."""
@@ -201,52 +189,8 @@ class GraphDataModule(pl.LightningDataModule):
             world_size=world_size,
         )
 
-    def _share(self) -> tuple[int, int]:
-        """Rank and number of ranks that see different data; ranks that share a model's layers see the same."""
-        share = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return (int(share["rank"]), int(share["num_replicas"])) if share else (0, 1)
-
-    def _loader(self, split: str, sampler: BudgetBatchSampler) -> "_ResumableLoader":
-        return _ResumableLoader(
-            _GraphLists(self.graphs[split]),
-            batch_size=None,
-            sampler=sampler,
-            collate_fn=Batch.from_data_list,
-            num_workers=self.num_workers,
-            # of its own: to begin an epoch must not draw from the global generator
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where training stands: the epoch, and how many batches of it this rank has *trained on*.
-
-        The trainer is asked, not the loader, since worker processes fetch ahead of training.
-        """
-        if self.trainer is None:
-            epoch, served = self.position
-        else:
-            epochs: Any = self.trainer.fit_loop.epoch_progress.current
-            batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
-            within = epochs.started > epochs.processed
-            epoch, served = epochs.processed, batches.current.processed if within else 0
-            if within and batches.is_last_batch:
-                epoch, served = epoch + 1, 0
-        return {"epoch": epoch, "batches": served, "order": self._order()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken; in another order of batches, from the start of that epoch."""
-        served = state_dict["batches"]
-        if served and state_dict["order"] != self._order():
-            served = 0
-            warnings.warn(
-                "the checkpoint was saved with other graphs, settings or devices: its epoch is drawn anew.",
-                stacklevel=2,
-            )
-        self.position = (state_dict["epoch"], served)
-
-    def _order(self) -> str:
-        """A mark of everything that the order of batches depends on."""
-        return f"{self._facts}/{self._share()[1]}"
+    def _part(self, split: str, sampler: BudgetBatchSampler) -> DataLoader[Batch]:
+        return self._loader(_GraphLists(self.graphs[split]), sampler, Batch.from_data_list)
 
 
 def _sizes(graph: Data) -> tuple[int, int]:
@@ -286,13 +230,3 @@ class _GraphLists(Dataset[list[Data]]):
 
     def __getitem__(self, indices: Sequence[int]) -> list[Data]:
         return [self.graphs[index] for index in indices]
-
-
-class _ResumableLoader(DataLoader[Batch]):
-    """A loader that tells Lightning it can resume; where it resumes is kept by the datamodule."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        pass

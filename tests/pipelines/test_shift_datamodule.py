@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from graftable.errors import ConfigError
 from graftable.graphs.shift import load_shift_set
-from graftable.pipelines.shift import FixedBatchSampler, ShiftDataModule
+from graftable.pipelines.batching import FixedBatchSampler
+from graftable.pipelines.shift import ShiftDataModule
 
 sizes = st.integers(1, 60)
 
