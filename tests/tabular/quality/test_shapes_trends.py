@@ -1,8 +1,10 @@
 """Shapes and trends against their definitions, counted by hand, and against figures of SDMetrics."""
 
 import itertools
+import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,20 @@ from hypothesis import given
 from scipy.stats import ks_2samp
 from view_worlds import people, view_pairs
 
-from graftable.tabular.quality import View, column_shapes, independent, pair_trends, shape_score, trend_score
+from graftable.tabular import Schema
+from graftable.tabular.quality import (
+    View,
+    column_shapes,
+    frame_view,
+    independent,
+    pair_trends,
+    shape_score,
+    trend_score,
+)
 from graftable.tabular.quality import shapes_trends as module
 from graftable.tabular.quality.views import taken
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def overlap(first, second):
@@ -96,6 +109,22 @@ def test_rows_are_like_themselves(views):
     assert [score for score in defined if not math.isnan(score)] == pytest.approx(
         [1.0] * sum(not math.isnan(score) for score in defined)
     )
+
+
+@pytest.mark.parametrize("table", ["adult", "bike"])
+def test_scores_are_those_of_sdmetrics(table):
+    """Of `benchmarks/quality_peers.py`: with the real column's bins; null is no category in its shapes."""
+    wanted = json.loads((DATA / "sdmetrics_scores.json").read_text())[table]
+    frame = pd.read_csv(DATA / "tabular" / f"{table}.csv")
+    schema = Schema.detect(frame)
+    continuous = {column.name for column in schema if column.is_numeric}
+    real, synthetic = (frame_view(frame[place::2], schema, continuous) for place in range(2))
+    whole = [name for name in schema.names if frame[name].notna().all() or name in continuous]
+    found = column_shapes(real, synthetic)
+    assert {name: found[name] for name in whole} == pytest.approx({name: wanted["shapes"][name] for name in whole})
+    pairs = {(one, other): math.nan if score is None else score for one, other, score in wanted["trends"]}
+    assert pair_trends(real, synthetic) == pytest.approx(pairs, abs=1e-9, nan_ok=True)
+    assert len(pairs) > 100
 
 
 def test_independent_columns_keep_shapes_and_lose_trends():
