@@ -22,13 +22,13 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from graftable.errors import ConfigError
 
@@ -37,9 +37,10 @@ from ..schema import Schema
 from .cells import check_table
 from .encoding import TableEncoder
 from .flow_network import FlowNetwork, noisy_scores, noisy_tokens
-from .interface import Arrays, Conditions, Generator, Progress
+from .interface import Arrays, Conditions
 from .mixed_layout import MixedLayout
-from .neural import Average, Best, at_least, holdout, seeded, to_arrays, to_module, valid_constrain
+from .neural import at_least, seeded, to_arrays, to_module, valid_constrain
+from .neural_engine import NeuralEngine, Rows
 from .requests import draw_asked, may_be, meets
 from .rule_guidance import RuleGuidance, rules_from_text, rules_to_text
 from .rule_view import RuleView, obey_frame
@@ -64,7 +65,7 @@ class _Known:
     no_null: bool = False
 
 
-class FlowGenerator(Generator):
+class FlowGenerator(NeuralEngine):
     """Flow matching for numbers and masked diffusion for categories, in one network.
 
     Args:
@@ -88,6 +89,9 @@ class FlowGenerator(Generator):
     """
 
     engine: ClassVar[str] = "flow"
+    held_rows: ClassVar[int] = 2_000
+    clip: ClassVar[float | None] = 1.0
+    ruled: ClassVar[tuple[str, ...]] = ("steps", "batch_size")
 
     def __init__(
         self,
@@ -123,49 +127,48 @@ class FlowGenerator(Generator):
         self.view = None if self.guidance is None else RuleView(self.guidance, encoder)
         self.network = FlowNetwork(len(self.layout.scored), self.layout.blocks, self.width, self.depth)
 
-    def fit(
-        self,
-        table: pd.DataFrame,
-        schema: Schema,
-        *,
-        rules: Compiled | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Learn a table; see `Generator.fit`."""
+    def prepare(self, table: pd.DataFrame, schema: Schema, rules: Compiled | None, seed: int) -> None:
+        """Learn the codecs, take in the rules, and make the network."""
         encoder = TableEncoder.fit(check_table(table, schema), schema, intervals=self.intervals, levels=self.levels)
         with seeded(seed, 0):
             self._take(encoder, schema, rules_to_text(rules.rules) if rules is not None else "")
-        scores, tokens = self.layout.encode(table, np.random.default_rng(seed))
-        train, held = holdout(len(table), 0.1, 2_000, seed)
-        optimizer = torch.optim.Adam(self.network.parameters(), self.lr, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=max(self.steps, 2), pct_start=0.05, cycle_momentum=False
-        )
-        average, best = Average(self.network, self.decay), Best(self.patience)
-        every = max(self.steps // EVALUATIONS, 1)
-        for step in range(self.steps):
-            with seeded(seed, 2, step):
-                rows = train[torch.randint(len(train), (self.batch_size,))]
-                loss = self.loss(self.network, scores[rows], tokens[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            average.update(self.network)
-            if step % every == every - 1 or step == self.steps - 1:
-                with seeded(seed, 3), torch.no_grad():
-                    score = self.loss(average.module, scores[held], tokens[held]).item()
-                if progress is not None:
-                    progress((step + 1) / self.steps, f"step {step + 1}: loss {score:.4f} on held out rows")
-                if best.update(score, average.module):
-                    break
-        self.network.load_state_dict(best.weights)
-        self.network.eval().requires_grad_(False)
-        return self
 
-    def loss(self, network: torch.nn.Module, scores: Tensor, tokens: Tensor) -> Tensor:
+    def encode(self, table: pd.DataFrame, seed: int) -> Rows:
+        """Scores and tokens."""
+        return self.layout.encode(table, np.random.default_rng(seed))
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The one network."""
+        return {"network": self.network}
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.network.parameters(), self.lr, betas=(0.9, 0.99))
+
+    def schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+        """A short rise, then a cosine."""
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.lr, total_steps=max(steps, 2), pct_start=0.05, cycle_momentum=False
+        )
+
+    def plan(self, rows: int) -> tuple[int, int]:
+        """The steps that were asked for, looked at twenty times."""
+        return self.steps, max(self.steps // EVALUATIONS, 1)
+
+    def chosen(self, step: int, rows: int, seed: int) -> Tensor:
+        """Drawn with replacement."""
+        return torch.randint(rows, (self.batch_size,))
+
+    def step_loss(self, rows: Rows, turn: int) -> Tensor:
+        """See `loss`."""
+        return self.loss(self.network, *rows)
+
+    def score(self, network: nn.Module, rows: Rows, seed: int) -> float:
+        """The loss, with the same noise each time."""
+        with seeded(seed, 3), torch.no_grad():
+            return self.loss(network, *rows).item()
+
+    def loss(self, network: nn.Module, scores: Tensor, tokens: Tensor) -> Tensor:
         """The mean of :math:`L` over some rows, divided by the number of columns."""
         time = torch.rand(len(scores), 1) * LAST
         share = torch.rand(len(scores), 1) * (torch.rand(len(scores), 1) < SHOWN)
