@@ -257,12 +257,13 @@ def _parse(rules: Any, columns: Schema | Sequence[str], unseen: Unseen) -> RuleS
     if isinstance(rules, RuleSet):
         return rules
     if isinstance(rules, str | Path):
-        is_text = isinstance(rules, str) and not _is_file(rules) and re.search(r"[<>=\n\[]| is ", rules)
+        is_text = isinstance(rules, str) and not is_file(rules) and re.search(r"[<>=\n\[]| is ", rules)
         return parse_rules(str(rules), columns, unseen=unseen) if is_text else load_rules(rules, columns, unseen=unseen)
     return parse_rules("\n".join(rules), columns, unseen=unseen)
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
+    """Whether a text that may be rules is the path of a file."""
     try:
         return Path(text).is_file()
     except (OSError, ValueError):  # too long for a name, or with a null byte
