@@ -14,15 +14,13 @@ from graftable.errors import DataError, GraftableError, ModelFileError
 from .arrow_tables import ParquetTable
 from .checking import read_rules
 from .expressions import RuleSet
+from .generators.interface import MODEL_FILES
 from .io import ReadOptions, Table, open_table
 from .rule_parser import Unseen
 from .schema import Schema
 from .synthesis import Synthesizer
 
 __all__ = ["MODEL_FILES", "TableSource", "load_model", "schema_of_file"]
-
-MODEL_FILES = frozenset({"model.safetensors", "schema.json", "config.json", "table.schema.json", "synthesizer.json"})
-"""What the folder of a model holds."""
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,17 @@ from typing import Any, Self, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from graftable.errors import ConfigError, DataError, ModelFileError
-from graftable.files import write_text
+from graftable.files import write_bytes
 
 from .checking import read_rules
 from .compiler import Compiled
 from .derived_columns import derived_columns, sums
 from .expressions import RuleSet
 from .generators.conditions import read_where
-from .generators.interface import Generator, Progress, engine_class
+from .generators.interface import Generator, Progress, engine_class, read_files
 from .io import open_table
 from .obedient_rows import Draw, binding, broken_rules
 from .repairing import repair
@@ -26,7 +27,7 @@ from .rule_files import format_rules, parse_rules
 from .schema import Schema
 from .synthesis_report import SynthesisReport
 
-__all__ = ["SynthesisReport", "Synthesizer", "synthesize"]
+__all__ = ["SynthesisReport", "Synthesizer", "left_out", "synthesize"]
 
 SHOWN = 10_000  # rows from which shares on bounds are taken
 
@@ -69,6 +70,20 @@ class Synthesizer:
             DataError: If it has no rows or does not fit the schema.
             RuleError: If a rule is wrong, or rules contradict each other.
         """
+        learnt, schema, rules = self.prepare(table)
+        self.generator.fit(learnt, schema, rules=rules, seed=seed, progress=progress)
+        return self
+
+    def prepare(self, table: pd.DataFrame) -> tuple[pd.DataFrame, Schema, Compiled | None]:
+        """All of `fit` but the learning: read the rules, and find the columns that follow from others.
+
+        Returns:
+            What the generator is to be fitted to: rows, their columns, and the rules that it may learn with.
+
+        Raises:
+            DataError: If the table has no rows or does not fit the schema.
+            RuleError: If a rule is wrong, or rules contradict each other.
+        """
         if not len(table):
             raise DataError("the table has no rows; a generator needs at least one.")
         table = table.rename(columns=str).reset_index(drop=True)
@@ -82,17 +97,9 @@ class Synthesizer:
         # a sum need not be learnt: it is computed, where a draw of it would almost never be right
         learnt = Schema(tuple(column for column in self.schema if column.name not in self.derived))
         hard = RuleSet(tuple(rule for rule in self.rule_set.hard if not set(rule.columns) & set(self.derived)))
-        rules = Compiled(hard, learnt) if len(hard) else None
-        obeying = self._obeying(table)
-        self.generator.fit(obeying[list(learnt.names)], learnt, rules=rules, seed=seed, progress=progress)
         self.boundaries = boundary_shares(table, self.rule_set, self.schema)
-        return self
-
-    def _obeying(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows to learn from: those that obey, as only such will be made, if they are most of the table."""
-        rules = binding(self.rule_set)
-        broken = broken_rules(table, rules, cast("Schema", self.schema)).any(0) if len(rules) else np.zeros(1, bool)
-        return table[~broken].reset_index(drop=True) if 0 < broken.mean() < 0.5 else table
+        obeying = table[~left_out(table, self.rule_set, self.schema)].reset_index(drop=True)
+        return obeying[list(learnt.names)], learnt, Compiled(hard, learnt) if len(hard) else None
 
     def _read(self, rules: Any, table: pd.DataFrame) -> RuleSet:
         if rules is None:
@@ -131,12 +138,23 @@ class Synthesizer:
                 rows[name] = rows[name] == "true"
         return rows, report
 
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes: the files of the generator, all columns, and the rules.
+
+        Raises:
+            ConfigError: If the model was not fitted.
+        """
+        files = self.generator.files()
+        extra = {"rules": format_rules(self.rule_set), "booleans": self.booleans, "boundaries": self.boundaries}
+        return files | {
+            "table.schema.json": cast("Schema", self.schema).to_json().encode(),
+            "synthesizer.json": (json.dumps(extra, ensure_ascii=False, indent=1) + "\n").encode(),
+        }
+
     def save(self, folder: str | Path) -> None:
         """Write the generator and its rules to a folder, without pickle."""
-        self.generator.save(folder)
-        cast("Schema", self.schema).save(Path(folder) / "table.schema.json")
-        extra = {"rules": format_rules(self.rule_set), "booleans": self.booleans, "boundaries": self.boundaries}
-        write_text(Path(folder) / "synthesizer.json", json.dumps(extra, ensure_ascii=False, indent=1) + "\n")
+        for name, content in self.files().items():
+            write_bytes(Path(folder) / name, content)
 
     @classmethod
     def load(cls, folder: str | Path) -> Synthesizer:
@@ -145,13 +163,23 @@ class Synthesizer:
         Raises:
             ModelFileError: If the folder holds no such model, or one of another version.
         """
-        generator = Generator.load(folder)
+        return cls.from_files(read_files(folder), str(folder))
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], source: str) -> Synthesizer:
+        """Read what `files` gave; ``source`` is what errors call it.
+
+        Raises:
+            ModelFileError: If it is no such model, or one of another version.
+        """
+        generator = Generator.from_files(files, source)
         try:
-            extra = json.loads((Path(folder) / "synthesizer.json").read_text(encoding="utf-8"))
-            schema = Schema.load(Path(folder) / "table.schema.json")
-        except (OSError, ValueError) as error:
+            extra = json.loads(files["synthesizer.json"])
+            schema = Schema.from_json(files["table.schema.json"].decode())
+        except (KeyError, ValueError) as error:
+            reason = f"there is no {error.args[0]}" if isinstance(error, KeyError) else error
             raise ModelFileError(
-                f"{folder}: holds a generator without its rules ({error}); give a folder that a synthesizer wrote."
+                f"{source}: holds a generator without its rules ({reason}); give a folder that a synthesizer wrote."
             ) from error
         model = cls(generator.engine, schema=schema)
         model.generator, model.booleans, model.boundaries = generator, extra["booleans"], extra["boundaries"]
@@ -198,6 +226,14 @@ def synthesize(
     """
     model = Synthesizer(engine, rules=rules, schema=schema, settings=settings)
     return model.fit(table, seed=seed, progress=progress).sample(len(table) if n is None else n, where=where, seed=seed)
+
+
+def left_out(table: pd.DataFrame, rules: RuleSet, schema: Schema) -> NDArray[np.bool_]:
+    """Rows that are not learnt ``(rows,)``: those that break a rule, as none such will be made, unless most do."""
+    bound = binding(rules)
+    none = np.zeros(len(table), bool)
+    broken = np.asarray(broken_rules(table, bound, schema).any(0), bool) if len(bound) else none
+    return broken if broken.mean() < 0.5 else none
 
 
 def boundary_shares(frame: pd.DataFrame, rules: RuleSet, schema: Schema) -> dict[str, float]:

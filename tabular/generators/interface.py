@@ -8,6 +8,7 @@ a column and need not obey a rule: `graftable.tabular.Finisher` comes after it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -21,20 +22,33 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from graftable.errors import ConfigError, ModelFileError
-from graftable.files import write_bytes, write_text
+from graftable.files import write_bytes
 
 from ..schema import Schema, did_you_mean
 
 if TYPE_CHECKING:
     from ..compiler import Compiled
 
-__all__ = ["ENGINES", "Allowed", "Arrays", "Conditions", "Generator", "Progress", "engine_class"]
+__all__ = [
+    "ENGINES",
+    "MODEL_FILES",
+    "Allowed",
+    "Arrays",
+    "Conditions",
+    "Generator",
+    "Progress",
+    "engine_class",
+    "read_files",
+]
 
 FORMAT = 1
 """Version of the folder that `Generator.save` writes."""
+
+MODEL_FILES = ("model.safetensors", "schema.json", "config.json", "table.schema.json", "synthesizer.json")
+"""What the folder of a `graftable.tabular.Synthesizer` holds; a generator by itself writes the first three."""
 
 ENGINES = {
     "circuit": "graftable.tabular.generators.circuit:CircuitGenerator",
@@ -180,20 +194,31 @@ class Generator(ABC):
         """The constructor's arguments."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``model.safetensors``, ``schema.json`` and ``config.json`` into a folder, the last one last.
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes: ``model.safetensors``, ``schema.json`` and ``config.json``.
 
         Raises:
             ConfigError: If the generator was not fitted.
-            DataError: If the folder cannot be written.
         """
         schema = self.fitted_schema()
         arrays, extra = self.state()
         config = {"format": FORMAT, "engine": self.engine, "settings": self.settings(), "state": extra}
         plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        write_bytes(Path(folder) / "model.safetensors", save(plain))
-        write_text(Path(folder) / "schema.json", schema.to_json())
-        write_text(Path(folder) / "config.json", json.dumps(config, ensure_ascii=False, indent=1) + "\n")
+        return {
+            "model.safetensors": save(plain),
+            "schema.json": schema.to_json().encode(),
+            "config.json": (json.dumps(config, ensure_ascii=False, indent=1) + "\n").encode(),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write the files of the generator into a folder, ``config.json`` last.
+
+        Raises:
+            ConfigError: If the generator was not fitted.
+            DataError: If the folder cannot be written.
+        """
+        for name, content in self.files().items():
+            write_bytes(Path(folder) / name, content)
 
     @staticmethod
     def load(folder: str | Path) -> Generator:
@@ -202,18 +227,27 @@ class Generator(ABC):
         Raises:
             ModelFileError: If the folder holds no generator, or one of another version.
         """
-        place = Path(folder)
+        return Generator.from_files(read_files(folder), str(folder))
+
+    @staticmethod
+    def from_files(files: Mapping[str, bytes], source: str) -> Generator:
+        """Read what `files` gave; ``source`` is what errors call it.
+
+        Raises:
+            ModelFileError: If it is no generator, or one of another version.
+        """
         try:
-            config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-            arrays = load_file(place / "model.safetensors")
-            schema = Schema.load(place / "schema.json")
-        except (OSError, ValueError, SafetensorError) as error:
+            config = json.loads(files["config.json"])
+            arrays = load(files["model.safetensors"])
+            schema = Schema.from_json(files["schema.json"].decode())
+        except (KeyError, ValueError, SafetensorError) as error:
+            reason = f"there is no {error.args[0]}" if isinstance(error, KeyError) else error
             raise ModelFileError(
-                f"{folder}: holds no table generator ({error}); give a folder that a generator was saved to."
+                f"{source}: holds no table generator ({reason}); give a folder that a generator was saved to."
             ) from error
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             found = config.get("format") if isinstance(config, dict) else None
-            raise ModelFileError(f"{folder}: found format {found}, but this graftable reads {FORMAT}; fit it again.")
+            raise ModelFileError(f"{source}: found format {found}, but this graftable reads {FORMAT}; fit it again.")
         model = engine_class(config["engine"])(**config["settings"])
         model.schema = schema
         model.restore(arrays, config["state"])
@@ -228,6 +262,15 @@ class Generator(ABC):
         if not hasattr(self, "schema"):
             raise ConfigError(f"the engine `{self.engine}` has learnt no table yet; call fit first.")
         return self.schema
+
+
+def read_files(folder: str | Path) -> dict[str, bytes]:
+    """The files of a model's folder, by name; those that cannot be read are left out."""
+    found = {}
+    for name in MODEL_FILES:
+        with contextlib.suppress(OSError):
+            found[name] = (Path(folder) / name).read_bytes()
+    return found
 
 
 def engine_class(name: str) -> type[Generator]:
