@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graftable.comparing import compare as compare
     from graftable.errors import GraftableError as GraftableError
     from graftable.generation import fit_graphs as fit_graphs
     from graftable.generation import generate as generate
@@ -24,6 +25,7 @@ _HOMES = {
     "LGGM": "graftable.models.lggm",
     "GraftableError": "graftable.errors",
     "GraphDataModule": "graftable.pipelines.datamodules",
+    "compare": "graftable.comparing",
     "fit_graphs": "graftable.generation",
     "from_networkx": "graftable.graphs.conversion",
     "generate": "graftable.generation",
@@ -38,6 +40,7 @@ __all__ = [
     "GraftableError",
     "GraphDataModule",
     "__version__",
+    "compare",
     "fit_graphs",
     "from_networkx",
     "generate",

@@ -235,6 +235,22 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="sets, methods and seeds, such as ood_debug")
+    parser.add_argument(
+        "--out", default="comparison", metavar="FOLDER", help="folder to write to (default comparison/)"
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="archives of the sets that are read (default: $GRAFTABLE_OOD_DATA)"
+    )
+    parser.add_argument("--sets", nargs="+", metavar="NAME", help="only these sets of the configs")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these methods, and erm")
+    parser.add_argument("--seeds", type=at_least(1), metavar="N", help="only the first N seeds of the configs")
+    parser.add_argument("--runs", metavar="FILE", help="finished runs to go on from (default: runs.jsonl in FOLDER)")
+    parser.add_argument("--report-only", action="store_true", help="train nothing; make the report of what is finished")
+    _json(parser)
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo", metavar="FOLDER", help="folder to write to (default demo/)")
     parser.add_argument(
@@ -272,6 +288,7 @@ COMMANDS = {
     "repair": Command("graftable.tables", "move the rows of a table that break rules to where they hold", _repair),
     "synthesize": Command("graftable.synthesizing", "make rows like those of a table that obey rules", _synthesize),
     "impute": Command("graftable.synthesizing", "fill the null cells of a table so that rules hold", _impute),
+    "compare": Command("graftable.comparing", "compare methods for graphs whose law shifts", _compare),
     "demo": Command("graftable.demo", "train a small model, draw from three prompts, write a report", _demo),
     "doctor": Command("graftable.doctor", "say what is installed and whether it works", _doctor),
     "configs": Command("graftable.cli", "list, show or copy the bundled configs", _configs),

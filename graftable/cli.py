@@ -80,7 +80,7 @@ def train(arguments: list[str]) -> int:
 
 def configs(namespace: argparse.Namespace) -> int:
     """List, show or copy the bundled configs."""
-    from graftable.config_files import copy_config, find_config, listing
+    from graftable.config_files import command_of, copy_config, find_config, listing, read_config
 
     if namespace.action == "list":
         print(listing(namespace.json))
@@ -88,7 +88,8 @@ def configs(namespace: argparse.Namespace) -> int:
         print(find_config(namespace.name).read_text(encoding="utf-8"), end="")
     else:
         path = copy_config(namespace.name, namespace.target, overwrite=namespace.force)
-        print(f"wrote {path}\nnext: graftable fit --config {path}")
+        command = {"fit": "fit --config", "compare": "compare"}[command_of(read_config(path))]
+        print(f"wrote {path}\nnext: graftable {command} {path}")
     return 0
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Request",
     "Setting",
     "bundled_configs",
+    "command_of",
     "copy_config",
     "find_config",
     "import_roots",
@@ -268,6 +269,11 @@ def untrusted_sentence(place: str, import_path: str) -> str:
 def import_roots(settings: Sequence[Setting]) -> list[str]:
     """The packages that the settings name in anything that looks like an import path."""
     return sorted({s.value.partition(".")[0] for s in settings if _IMPORT_PATH.fullmatch(s.value)})
+
+
+def command_of(config: ConfigFile) -> str:
+    """The command that a config is for: one that names sets of graphs is for ``compare``, others are for ``fit``."""
+    return "compare" if any(setting.key.startswith("sets.") for setting in config.settings) else "fit"
 
 
 def summary(path: Path) -> str:

@@ -290,7 +290,15 @@ class L2RGNN(
             self.selection.best["last"] = {"epoch": self.current_epoch, "state": now}
         self.eval()
         self.results = []
+        done: dict[int, str] = {}
         for column, kept in self.selection.best.items():
+            if kept["epoch"] in done:  # two columns often keep the same epoch
+                twin = self.selection.best[done[kept["epoch"]]]
+                kept |= {name: value for name, value in twin.items() if name not in ("score", "loss")}
+                rows = [row for row in self.results if row["selected_by"] == done[kept["epoch"]]]
+                self.results += [{**row, "selected_by": column} for row in rows]
+                continue
+            done[kept["epoch"]] = column
             self.load_state_dict(kept["state"])
             if self.rule.refits:
                 kept |= self._refit()

@@ -18,14 +18,18 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from safetensors.torch import load_file
 
 from graftable.cli import main
-from graftable.config_files import bundled_configs
+from graftable.config_files import bundled_configs, command_of, read_config
 from graftable.pipelines.checkpoints import AtomicCheckpointIO
 from graftable.pipelines.prediction import SCHEMAS, RecordWriter
 from graftable.pipelines.preemption import Preemption
 from graftable.pipelines.randomness import CounterRandomness
 from graftable.pipelines.records import read_records, record_to_graph
 
-DEBUG_CONFIGS = {name: path for name, path in bundled_configs().items() if name.endswith("_debug")}
+DEBUG_CONFIGS = {
+    name: path
+    for name, path in bundled_configs().items()
+    if name.endswith("_debug") and command_of(read_config(path)) == "fit"
+}
 BATCHES, STOPPED_IN = 6, 2  # the stopped run gets its signal in the first batch of a window of two
 
 

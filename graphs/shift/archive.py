@@ -12,7 +12,11 @@ from graftable.errors import ConfigError, DataError
 
 from .assembly import Array, GraphPack, IntArray
 
-__all__ = ["open_archive", "read_pack"]
+__all__ = ["AbsentArchiveError", "open_archive", "read_pack"]
+
+
+class AbsentArchiveError(DataError):
+    """The folder does not hold the file: where sets are many, this one may be left out."""
 
 
 def open_archive(
@@ -28,7 +32,8 @@ def open_archive(
 
     Raises:
         ConfigError: If no folder is given.
-        DataError: If the file is not there, is no archive of plain arrays, or lacks one of them.
+        AbsentArchiveError: If the file is not there.
+        DataError: If it is no archive of plain arrays, or lacks one of them.
     """
     if root is None:
         raise ConfigError(
@@ -36,7 +41,7 @@ def open_archive(
         )
     path = Path(root) / file
     if not path.is_file():
-        raise DataError(
+        raise AbsentArchiveError(
             f"{used_by} is read from {file}, and {Path(root)} holds no such file; pass the folder that does."
         )
     try:

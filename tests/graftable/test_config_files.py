@@ -5,6 +5,7 @@ import pytest
 from graftable.config_files import (
     CONFIG_VERSION,
     bundled_configs,
+    command_of,
     copy_config,
     find_config,
     inline_settings,
@@ -32,8 +33,9 @@ def test_a_bundled_config_says_what_it_is_for_and_names_only_trusted_classes(nam
     refuse_untrusted(settings)
 
 
+FITTED = [name for name, path in bundled_configs().items() if command_of(read_config(path)) == "fit"]
 # a system's own config is the one that has a debug twin, all others are named by it and more
-SYSTEMS = [name for name in bundled_configs() if f"{name}_debug" in bundled_configs()]
+SYSTEMS = [name for name in FITTED if f"{name}_debug" in FITTED]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -47,7 +49,13 @@ def test_the_config_of_a_system_has_a_debug_twin_of_the_same_model(name):
 
 def test_every_other_config_is_of_a_system_that_ships():
     assert SYSTEMS
-    assert all(name.startswith(tuple(SYSTEMS)) for name in bundled_configs())
+    assert all(name.startswith(tuple(SYSTEMS)) for name in FITTED)
+
+
+def test_comparisons_are_named_alike_and_have_one_debug_twin():
+    compared = set(bundled_configs()) - set(FITTED)
+    assert "ood_debug" in compared
+    assert all(name.startswith("ood_") for name in compared)
 
 
 def test_the_listing_has_one_line_per_bundled_config():
