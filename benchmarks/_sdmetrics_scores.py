@@ -2,8 +2,8 @@
 
     PYTHON_OF_SDMETRICS benchmarks/_sdmetrics_scores.py real.parquet synthetic.parquet kinds.json out.json
 
-``kinds.json`` holds the SDV type of each column. Pairs are scored twice: as the quality report does, and with the bins of
-a synthetic column of numbers where those of the real one are, by the report's own functions.
+``kinds.json`` holds the SDV type of each column. Pairs are scored twice by functions of the quality report: as it
+does, and with a synthetic column of numbers in the bins of the real one.
 """
 
 import json

@@ -3,8 +3,8 @@
     python benchmarks/quality_peers.py --peer PYTHON     # a Python that has sdmetrics (and with it pandas below 3)
     python benchmarks/quality_peers.py --peer PYTHON --fixture tests/data/sdmetrics_scores.json
 
-Half of each table is compared with rows of the copula that learnt the other half. ``bike`` has dates and gets holes: every
-seventh cell of some columns is null. The figures are the largest differences over columns and pairs, and the means.
+Half of each table is compared with rows of the copula that learnt the other half. ``bike`` has dates and gets holes:
+every seventh cell of some columns is null. The figures are the largest differences over columns and pairs, and means.
 
 ``shape``           null is a category here; SDMetrics leaves null out
 ``shape_known``     without the null cells of categories: the same number

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .detection import c2st_score as c2st_score
+    from .evaluation import evaluate_table as evaluate_table
+    from .figures import TableEvaluation as TableEvaluation
     from .nearness import copied as copied
     from .nearness import memory_scores as memory_scores
     from .nearness import nearer_share as nearer_share
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "SupportScores": "support",
+    "TableEvaluation": "figures",
     "View": "views",
     "c2st_score": "detection",
     "column_shapes": "shapes_trends",
     "copied": "nearness",
+    "evaluate_table": "evaluation",
     "frame_view": "views",
     "independent": "views",
     "memory_scores": "nearness",
@@ -44,10 +48,12 @@ _HOMES = {
 
 __all__ = [
     "SupportScores",
+    "TableEvaluation",
     "View",
     "c2st_score",
     "column_shapes",
     "copied",
+    "evaluate_table",
     "frame_view",
     "independent",
     "memory_scores",

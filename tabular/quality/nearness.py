@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .views import View, code_matrix, taken
+from .views import View, code_columns, taken, unequal_cells
 
 __all__ = ["copied", "memory_scores", "nearer_share", "nearest_distances", "repeated", "spans"]
 
-BLOCK = 1000  # rows whose distances to all others are held at once
+BLOCK = 50  # rows whose distances to all others are held at once, so few that they stay in the cache
 
 
 def spans(*views: View) -> pd.Series:
@@ -36,7 +36,7 @@ def nearest_distances(rows: View, others: View, scale: pd.Series, block: int = B
 
     numbers = [(view.numbers / scale[view.numbers.columns]).to_numpy(float) for view in (rows, others)]
     gappy = np.isnan(numbers[0]).any(0) | np.isnan(numbers[1]).any(0)
-    codes = code_matrix([rows, others])
+    codes = code_columns([rows, others])
     found = []
     for start in range(0, rows.rows, block):
         part = slice(start, start + block)
@@ -47,8 +47,7 @@ def nearest_distances(rows: View, others: View, scale: pd.Series, block: int = B
             ours, theirs = numbers[0][part, None, column], numbers[1][None, :, column]
             apart = np.abs(ours - theirs)
             distance += np.where(np.isnan(apart), np.isnan(ours) != np.isnan(theirs), apart)
-        if codes[0].shape[1]:
-            distance += codes[0].shape[1] * cdist(codes[0][part], codes[1], "hamming")
+        distance += unequal_cells(codes[0][:, part], codes[1])
         found.append(distance.min(1))
     return np.concatenate(found) if found else np.empty(0)
 

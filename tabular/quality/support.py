@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .views import View, code_matrix
+from .views import Codes, View, code_columns, unequal_cells
 
 __all__ = ["SupportScores", "support_scores"]
 
 LEVELS = np.linspace(0, 1, 21)
-BLOCK = 1000
+BLOCK = 50  # rows whose distances to all others are held at once, so few that they stay in the cache
 Floats = NDArray[np.float64]
 
 
@@ -74,10 +74,10 @@ def _integrated(shares: Floats) -> float:
 
 
 class _Points(NamedTuple):
-    """Rows in space: standardised numbers ``(rows, numbers)`` and codes of categories ``(rows, columns)``."""
+    """Rows in space: standardised numbers ``(rows, numbers)`` and codes of categories ``(columns, rows)``."""
 
     numbers: Floats
-    codes: Floats
+    codes: Codes
 
 
 def _embedded(real: View, synthetic: View) -> tuple[_Points, _Points]:
@@ -89,17 +89,15 @@ def _embedded(real: View, synthetic: View) -> tuple[_Points, _Points]:
         parts.append(View(view.numbers, texts))
     mean, spread = real.numbers.mean(), real.numbers.std(ddof=0).fillna(0).replace(0, 1)
     numbers = [np.nan_to_num(((view.numbers - mean) / spread).to_numpy(float)) for view in parts]
-    codes = code_matrix(parts)
+    codes = code_columns(parts)
     return _Points(numbers[0], codes[0]), _Points(numbers[1], codes[1])
 
 
 def _from_centre(points: _Points, centred: _Points) -> Floats:
     r"""Distances ``(rows,)`` to the mean of some points, in which a category is :math:`e_c / \sqrt 2`."""
     square = ((points.numbers - centred.numbers.mean(0)) ** 2).sum(1)
-    for column in range(points.codes.shape[1]):
-        ours = points.codes[:, column].astype(np.int64)
-        theirs = centred.codes[:, column].astype(np.int64)
-        shares = np.bincount(theirs, minlength=max(ours.max(), theirs.max()) + 1) / len(theirs)
+    for ours, theirs in zip(points.codes, centred.codes, strict=True):
+        shares = np.bincount(theirs, minlength=max(int(ours.max()), int(theirs.max())) + 1) / len(theirs)
         square += (1 - 2 * shares[ours] + (shares**2).sum()) / 2
     return np.asarray(np.sqrt(np.maximum(square, 0)), np.float64)
 
@@ -109,13 +107,12 @@ def _nearest(rows: _Points, others: _Points, itself: bool = True) -> tuple[NDArr
     from scipy.spatial.distance import cdist
 
     places, distances = [], []
-    for start in range(0, len(rows.codes), BLOCK):
+    for start in range(0, len(rows.numbers), BLOCK):
         part = slice(start, start + BLOCK)
-        square = np.zeros((len(rows.codes[part]), len(others.codes)))
+        square = np.zeros((len(rows.numbers[part]), len(others.numbers)))
         if rows.numbers.shape[1]:
             square += cdist(rows.numbers[part], others.numbers, "sqeuclidean")
-        if rows.codes.shape[1]:
-            square += rows.codes.shape[1] * cdist(rows.codes[part], others.codes, "hamming")
+        square += unequal_cells(rows.codes[:, part], others.codes)
         if not itself:
             np.fill_diagonal(square[:, start:], np.inf)
         places.append(square.argmin(1))

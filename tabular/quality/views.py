@@ -12,10 +12,22 @@ from numpy.typing import NDArray
 
 from ..schema import ColumnSchema, Schema
 
-__all__ = ["NULL", "View", "features", "frame_view", "independent", "shared_codes", "taken"]
+__all__ = [
+    "NULL",
+    "View",
+    "code_columns",
+    "features",
+    "frame_view",
+    "independent",
+    "shared_codes",
+    "taken",
+    "unequal_cells",
+]
 
 NULL = "null"
 """The text of a null cell among categories."""
+
+Codes = NDArray[np.unsignedinteger]
 
 MOST_KINDS = 200  # of a column that gets one feature a category
 MOST_FEATURES = 2_000  # of all such columns together
@@ -136,11 +148,21 @@ def features(parts: Sequence[View]) -> list[NDArray[np.float32]]:
     return cast("list[NDArray[np.float32]]", np.split(np.concatenate(dense, 1), ends))
 
 
-def code_matrix(parts: Iterable[View]) -> list[NDArray[np.float64]]:
-    """The categories of each part as numbers ``(rows, columns)``, as distances that count unequal cells need them."""
+def code_columns(parts: Iterable[View]) -> list[Codes]:
+    """The categories of each part as numbers ``(columns, rows)``, equal where texts are."""
     views = list(parts)
-    columns = [shared_codes([view.texts[name] for view in views])[0] for name in views[0].texts]
+    columns = [shared_codes([view.texts[name] for view in views]) for name in views[0].texts]
+    kind = np.min_scalar_type(max([kinds for _, kinds in columns], default=0))
     return [
-        np.stack([column[place] for column in columns], 1).astype(np.float64) if columns else np.zeros((view.rows, 0))
+        np.array([codes[place] for codes, _ in columns], kind).reshape(len(columns), view.rows)
         for place, view in enumerate(views)
     ]
+
+
+def unequal_cells(ours: Codes, theirs: Codes) -> NDArray[np.unsignedinteger]:
+    """How many categories differ between each of some rows and each of some others ``(rows, others)``."""
+    kind = np.uint8 if len(ours) < 256 else np.uint32
+    unequal = np.zeros((ours.shape[1], theirs.shape[1]), kind)
+    for one, other in zip(ours, theirs, strict=True):
+        unequal += (one[:, None] != other[None, :]).view(np.uint8)
+    return unequal
