@@ -208,7 +208,7 @@ def _scores(records: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> tuple[Sco
                     continue  # the first stage of another configuration
                 kinds[model] = kind
                 scores.setdefault(model, {}).setdefault(seed, {})[row["selected_by"]] = row
-    order = [*(name for name in scores if kinds[name] == "cheap"), "erm", "erm_refit", "l2r", *FROM_L2R[1:], *scores]
+    order = [*(name for name in scores if kinds[name] == "cheap"), "erm", "l2r", *FROM_L2R, *scores]
     return {name: scores[name] for name in dict.fromkeys(order) if name in scores}, kinds
 
 

@@ -83,8 +83,8 @@ def paired_difference(
     differences = differences[np.isfinite(differences)]
     if not len(differences):
         raise DataError("there is no seed with a score of both methods; expected at least one.")
+    differences = np.where(np.abs(differences) < 1e-9, 0.0, differences)  # what rounding leaves of equal scores
     low, high = bootstrap_interval(differences, seed=seed)
-    differences = np.where(np.abs(differences) < 1e-12, 0.0, differences)  # what rounding leaves of equal scores
     return PairedDifference(
         mean=float(differences.mean()),
         low=low,
