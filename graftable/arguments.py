@@ -51,7 +51,9 @@ class SentenceArgumentParser(argparse.ArgumentParser):
     def parse_args(self, args: object = None, namespace: object = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse; an unknown option is reported by the command that lacks it, not by the root."""
         parsed, unknown = self.parse_known_args(args, namespace)  # type: ignore[call-overload]
-        if unknown:
+        if unknown and hasattr(parsed, "settings"):  # a command whose config says what there is to set
+            parsed.settings = unknown
+        elif unknown:
             getattr(parsed, "parser", self).error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed  # type: ignore[no-any-return]
 
@@ -251,6 +253,20 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a file, or a bundled one, such as synthesize_job_debug")
+    parser.add_argument("--out", metavar="FOLDER", help="what is made; begun anew, or gone on with")
+    parser.add_argument("--workers", type=at_least(1), metavar="N", help="parts that are made at once (default 1)")
+    parser.add_argument("--engine", metavar="NAME", help="who makes them: local (default)")
+    parser.add_argument("--trust-config", action="store_true", help="let the config name foreign classes")
+    _json(parser)
+    parser.set_defaults(settings=[])
+    parser.epilog = (
+        "Any other setting of the config can be given as --KEY VALUE, such as --job.rows 500. A job that was stopped "
+        "or killed goes on when the same command is run again, and ends with the same bytes."
+    )
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo", metavar="FOLDER", help="folder to write to (default demo/)")
     parser.add_argument(
@@ -289,6 +305,7 @@ COMMANDS = {
     "synthesize": Command("graftable.synthesizing", "make rows like those of a table that obey rules", _synthesize),
     "impute": Command("graftable.synthesizing", "fill the null cells of a table so that rules hold", _impute),
     "compare": Command("graftable.comparing", "compare methods for graphs whose law shifts", _compare),
+    "run": Command("graftable.running", "make many files by a batch job that survives a kill", _run),
     "demo": Command("graftable.demo", "train a small model, draw from three prompts, write a report", _demo),
     "doctor": Command("graftable.doctor", "say what is installed and whether it works", _doctor),
     "configs": Command("graftable.cli", "list, show or copy the bundled configs", _configs),

@@ -88,7 +88,7 @@ def configs(namespace: argparse.Namespace) -> int:
         print(find_config(namespace.name).read_text(encoding="utf-8"), end="")
     else:
         path = copy_config(namespace.name, namespace.target, overwrite=namespace.force)
-        command = {"fit": "fit --config", "compare": "compare"}[command_of(read_config(path))]
+        command = {"fit": "fit --config", "compare": "compare", "run": "run"}[command_of(read_config(path))]
         print(f"wrote {path}\nnext: graftable {command} {path}")
     return 0
 

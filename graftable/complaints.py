@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from graftable.config_files import Setting, untrusted_sentence
 from graftable.errors import GraftableError
 
-__all__ = ["did_you_mean", "explain", "one_line", "refusal"]
+__all__ = ["ParserProblem", "did_you_mean", "explain", "one_line", "refusal"]
 
 _UNKNOWN_KEY = re.compile(
     r"Option '([^']+)' is not accepted|does not accept option '([^']+)'|unrecognized arguments: --([^\s=+]+)"
@@ -26,9 +26,14 @@ _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 _SHORT_NAMES = {
     "model": ("graftable.models", "graftable.models.LGGM"),
     "data": ("graftable.pipelines", "graftable.pipelines.GraphDataModule"),
+    "job": ("graftable.pipelines.jobs", "graftable.pipelines.jobs.SynthesizeJob"),
     "trainer.callbacks": ("lightning.pytorch.callbacks", "lightning.pytorch.callbacks.EarlyStopping"),
     "trainer.logger": ("lightning.pytorch.loggers", "lightning.pytorch.loggers.CSVLogger"),
 }
+
+
+class ParserProblem(GraftableError):
+    """What a parser said, verbatim; `explain` turns it into one sentence with file and key."""
 
 
 def one_line(message: str) -> str:
@@ -65,13 +70,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean `{near[0]}`?" if near else ""
 
 
-def explain(message: str, settings: Sequence[Setting], known_keys: Sequence[str]) -> str:
+def explain(message: str, settings: Sequence[Setting], known_keys: Sequence[str], command: str = "fit") -> str:
     """Turn a parser's complaint into one sentence.
 
     Args:
         message: What the parser said.
         settings: Every setting of the configs and the command line, in the order in which they apply.
         known_keys: The dotted keys that the parser accepts besides those of the classes that a config names.
+        command: Whose ``--help`` lists them.
 
     Returns:
         A sentence of the form ``place, key: what is wrong. What to do.``
@@ -80,7 +86,7 @@ def explain(message: str, settings: Sequence[Setting], known_keys: Sequence[str]
     while block := _CLASS_BLOCK.search(message):  # the first class tried is the one that the user named
         owner, message = block[2].rpartition(".")[2], block[3]
     if match := _last(_UNKNOWN_KEY, message):
-        return _unknown_key(_find(_group(match), settings), settings, known_keys)
+        return _unknown_key(_find(_group(match), settings), settings, known_keys, command)
     if match := re.search(r"unrecognized arguments: (\S+)", message):
         return f"there is no place for `{match[1]}` here; settings are given as --key value."
     if match := re.search(r"the following arguments are required: (.+)", message):
@@ -98,7 +104,7 @@ def explain(message: str, settings: Sequence[Setting], known_keys: Sequence[str]
     return one_line(message)
 
 
-def _unknown_key(setting: Setting, settings: Sequence[Setting], known_keys: Sequence[str]) -> str:
+def _unknown_key(setting: Setting, settings: Sequence[Setting], known_keys: Sequence[str], command: str) -> str:
     prefix, _, leaf = setting.key.rpartition(".")
     owner = _class_at(prefix.removesuffix(".init_args"), settings)
     if owner is None:
@@ -108,7 +114,7 @@ def _unknown_key(setting: Setting, settings: Sequence[Setting], known_keys: Sequ
         ]
         near = did_you_mean(setting.key, siblings) or did_you_mean(setting.key, known_keys)
         near = f" Did you mean `{structure[0]}`?" if structure else near.replace(f"`{prefix}.", "`")
-        return f"{setting.place}: no such setting.{near or ' `graftable fit --help` lists them.'}"
+        return f"{setting.place}: no such setting.{near or f' `graftable {command} --help` lists them.'}"
     parameters = _parameters(owner)
     known = f" {owner.__name__} takes {', '.join(parameters) or 'no settings'}."
     return f"{setting.place}: no such setting.{did_you_mean(leaf, parameters) or known}"

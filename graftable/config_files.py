@@ -32,6 +32,7 @@ __all__ = [
     "prepare",
     "read_config",
     "refuse_untrusted",
+    "restrict_imports",
     "summary",
     "untrusted_sentence",
 ]
@@ -41,7 +42,7 @@ TRUSTED_ROOTS = ("graftable", "torch", "lightning", "torchmetrics", "torch_geome
 
 # keys that hold a class even when they hold a bare string: `model: some.module.Class`
 _CLASS_KEY = re.compile(
-    r"(^|\.)class_path$|^(model|data)$|^trainer\.(logger|callbacks|strategy|profiler|plugins)(\.\d+)?$"
+    r"(^|\.)class_path$|^(model|data|job)$|^trainer\.(logger|callbacks|strategy|profiler|plugins)(\.\d+)?$"
 )
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _CONFIG_FLAGS = ("--config", "-c")
@@ -91,6 +92,9 @@ def prepare(arguments: Sequence[str]) -> Request:
     """
     trust = "--trust-config" in arguments
     resolved, configs = _resolve_configs([token for token in arguments if token != "--trust-config"])
+    for config in configs:
+        if (command := command_of(config)) != "fit":
+            raise ConfigError(f"{config.path}: is no config of a model; use `graftable {command} {config.path}`.")
     settings = [setting for config in configs for setting in config.settings] + inline_settings(resolved)
     if not trust:
         refuse_untrusted(settings)
@@ -272,8 +276,23 @@ def import_roots(settings: Sequence[Setting]) -> list[str]:
 
 
 def command_of(config: ConfigFile) -> str:
-    """The command that a config is for: one that names sets of graphs is for ``compare``, others are for ``fit``."""
-    return "compare" if any(setting.key.startswith("sets.") for setting in config.settings) else "fit"
+    """The command that a config is for: with sets of graphs ``compare``, with a job ``run``, and else ``fit``."""
+    keys = {setting.key.partition(".")[0] for setting in config.settings}
+    return "compare" if "sets" in keys else "run" if "job" in keys else "fit"
+
+
+def restrict_imports(also: Sequence[str]) -> None:
+    """Let parsers import nothing outside the trusted packages and ``also``, wherever the path was written.
+
+    `refuse_untrusted` reads the obvious places early and cheaply; this is the lock on the door itself.
+    """
+    from jsonargparse import set_parsing_settings
+
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*TRUSTED_ROOTS, *(root for root in also if root != "jsonargparse")],
+        config_read_mode_fsspec_enabled=False,  # configs are local files; LightningCLI would also read them from URLs
+    )
 
 
 def summary(path: Path) -> str:

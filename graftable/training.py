@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -19,7 +18,7 @@ from lightning.pytorch.plugins import CheckpointIO
 
 from graftable import complaints, models, pipelines
 from graftable.allocator import keep_freed_memory, keeps_in_training
-from graftable.config_files import CONFIG_VERSION, TRUSTED_ROOTS, Request
+from graftable.config_files import CONFIG_VERSION, Request, restrict_imports
 from graftable.errors import ConfigError, GraftableError, ModelFileError
 from graftable.files import write_text
 from graftable.pipelines.checkpoints import AtomicCheckpointIO, load_checkpoint
@@ -33,10 +32,6 @@ RUNS_FOLDER = "runs"
 LARGEST_SEED = 2**32 - 1  # of numpy
 
 
-class ParserProblem(GraftableError):
-    """What the parser said, verbatim; `TrainingCLI` turns it into one sentence with file and key."""
-
-
 class SentenceParser(LightningArgumentParser):
     """A parser that raises its complaint instead of printing the usage of some two hundred options."""
 
@@ -44,7 +39,7 @@ class SentenceParser(LightningArgumentParser):
         """Raise ``message`` as a `ParserProblem`; the parsers of single classes report to this one in their own way."""
         if not self.exit_on_error:
             super().error(message, ex)
-        raise ex if isinstance(ex, GraftableError) else ParserProblem(message)
+        raise ex if isinstance(ex, GraftableError) else complaints.ParserProblem(message)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -115,7 +110,7 @@ class TrainingCLI(LightningCLI):
         """Parse; a complaint becomes one sentence with the file, the key and the nearest valid key."""
         try:
             self.config = parser.parse_args(args)
-        except ParserProblem as problem:
+        except complaints.ParserProblem as problem:
             known = [key for verb in self._subcommand_parsers.values() for key, _ in verb.get_defaults().items()]
             known = [key for key in known if ".init_args." not in key and not key.endswith(".class_path")]
             raise ConfigError(complaints.explain(str(problem), self.request.settings, known)) from None
@@ -224,18 +219,6 @@ def register_classes() -> None:
     for package in (models, pipelines):
         for name in getattr(package, "__all__", []):
             getattr(package, name)
-
-
-def restrict_imports(also: Sequence[str]) -> None:
-    """Let the parser import nothing outside the trusted packages and ``also``, wherever the path was written.
-
-    `graftable.config_files` reads the obvious places early and cheaply; this is the lock on the door itself.
-    """
-    set_parsing_settings(
-        import_path_denylist=["*"],
-        import_path_allowlist=[*TRUSTED_ROOTS, *(root for root in also if root != "jsonargparse")],
-        config_read_mode_fsspec_enabled=False,  # configs are local files; LightningCLI would also read them from URLs
-    )
 
 
 def quieten_lightning() -> None:

@@ -19,10 +19,10 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from graftable import __version__
 from graftable.errors import ConfigError, DataError
 from graftable.files import fsync_folder, remove_stale_parts, write_text
 
@@ -136,7 +136,7 @@ class JobFolder:
         """
         said = {
             "version": VERSION,
-            "graftable": __version__,
+            "graftable": version("graftable"),
             "job": kind,
             "settings": json.loads(json.dumps(settings)),
             "sources": {name: digest(path) for name, path in sources.items()},

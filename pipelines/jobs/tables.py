@@ -11,6 +11,7 @@ import numpy as np
 
 from graftable.errors import ConfigError, DataError
 from graftable.tabular.arrow_tables import ParquetTable
+from graftable.tabular.bundled import bundled_rules, bundled_table
 from graftable.tabular.checking import is_file, read_rules
 from graftable.tabular.compiler import Compiled
 from graftable.tabular.generators.conditions import read_where
@@ -29,16 +30,18 @@ from .job import Fitting, Job, Made, Make, Part
 __all__ = ["RepairJob", "SynthesizeJob"]
 
 MODEL = "model"
-COUNTED = ("drawn", "broken_rows", "redrawn_rows", "repaired_rows", "loosened_cells", "violating_rows")
+COUNTED = ("violating_rows", "drawn", "broken_rows", "redrawn_rows", "repaired_rows", "loosened_cells")
 
 
 class SynthesizeJob(Job):
     """Rows like those of a table, in Parquet files that are each read back and checked: none breaks a rule.
 
     Args:
-        data: The real rows: a CSV (.gz too) or Parquet file. Give this or ``model``.
+        data: The real rows: a CSV (.gz too) or Parquet file, or the name of a table that ships: ``bike``. Give this or
+            ``model``.
         model: The folder of a fitted model.
-        rules: What every row must obey: a rule file, or the text of rules. With ``model``, they add to its own.
+        rules: What every row must obey: a rule file, the text of rules, or the name of a table that ships. With
+            ``model``, they add to its own.
         rows: How many rows to make, at least 1.
         rows_per_part: How many rows a file has, at least 1; the last may have fewer. What is lost by a kill is one file
             for each worker.
@@ -105,7 +108,7 @@ class SynthesizeJob(Job):
 
     def sources(self) -> dict[str, Path]:
         """The table or the model, the rules, and the schema."""
-        return _files(self, "data", "model", "rules", "schema")
+        return _files(data=self._data(), model=self.model, rules=_rules(self.rules), schema=self.schema)
 
     def prepare(self, shared: Path, progress: Fitting | None = None) -> None:
         """Learn the table, unless a model is given; refuse a condition that contradicts the rules."""
@@ -113,7 +116,7 @@ class SynthesizeJob(Job):
             self._loaded(shared)
             return
         source = TableSource.read(
-            self.data, self.rules, self.schema, options=self._options(), unseen=_unseen(self.allow_unseen)
+            self._data(), _rules(self.rules), self.schema, options=self._options(), unseen=_unseen(self.allow_unseen)
         )
         read_where(self._where(), source.schema, source.rules)
         model = Synthesizer(self.engine, rules=source.rules, schema=source.schema, settings=self.settings)
@@ -123,7 +126,7 @@ class SynthesizeJob(Job):
     def open(self, shared: Path) -> Make:
         """Load the model."""
         model, where = self._loaded(shared), self._where()
-        table = None if self.data is None else open_table(self.data, self._options())
+        table = None if self.data is None else open_table(self._data(), self._options())
         types = table.schema if isinstance(table, ParquetTable) else None
 
         def make(part: Part, target: Path) -> Made:
@@ -146,9 +149,12 @@ class SynthesizeJob(Job):
             return load_model(shared / MODEL)
         model = load_model(self.model)
         if self.rules:
-            model = under_rules(model, self.rules, _unseen(self.allow_unseen))
+            model = under_rules(model, _rules(self.rules), _unseen(self.allow_unseen))
         read_where(self._where(), cast("Schema", model.schema), model.rule_set)
         return model
+
+    def _data(self) -> str | None:
+        return None if self.data is None else str(bundled_table(self.data) or self.data)
 
     def _where(self) -> str | None:
         return "\n".join(self.where) if isinstance(self.where, list) else self.where
@@ -223,7 +229,7 @@ class RepairJob(Job):
 
     def sources(self) -> dict[str, Path]:
         """The rules and the schema."""
-        return _files(self, "rules", "schema")
+        return _files(rules=_rules(self.rules), schema=self.schema)
 
     def source(self, part: Part) -> Path:
         """The table."""
@@ -235,7 +241,7 @@ class RepairJob(Job):
             try:
                 table = open_table(self.source(part), self._options())
                 schema = None if self.schema is None else schema_of_file(self.schema, table)
-                rules, found = read_rules(self.rules, table, schema, _unseen(self.allow_unseen))
+                rules, found = read_rules(_rules(self.rules), table, schema, _unseen(self.allow_unseen))
             except DataError:
                 continue
             Compiled(rules, found).program()
@@ -250,7 +256,7 @@ class RepairJob(Job):
             table = open_table(self.source(part), self._options())
             report = repair_file(
                 self.source(part),
-                self.rules,
+                _rules(self.rules),
                 target,
                 None if self.schema is None else schema_of_file(self.schema, table),
                 pin=self.pin or (),
@@ -267,14 +273,18 @@ class RepairJob(Job):
         return _options(self.separator, self.decimal, self.encoding, self.nulls)
 
 
-def _files(job: Job, *names: str) -> dict[str, Path]:
-    """The arguments that name a file or a folder that is there; rules may also be a text."""
-    given = {name: getattr(job, name) for name in names}
+def _files(**given: str | list[str] | None) -> dict[str, Path]:
+    """The arguments that name a file or a folder; rules may also be a text."""
     return {
         name: Path(value)
         for name, value in given.items()
         if isinstance(value, str) and (name != "rules" or is_file(value))
     }
+
+
+def _rules(rules: str | list[str] | None) -> str | list[str] | None:
+    """Rules, with the path in the place of the name of a table that ships."""
+    return str(bundled_rules(rules) or rules) if isinstance(rules, str) else rules
 
 
 def _options(separator: str, decimal: str, encoding: str, nulls: Sequence[str] | None) -> ReadOptions:

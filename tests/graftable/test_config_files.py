@@ -53,9 +53,24 @@ def test_every_other_config_is_of_a_system_that_ships():
 
 
 def test_comparisons_are_named_alike_and_have_one_debug_twin():
-    compared = set(bundled_configs()) - set(FITTED)
+    compared = [name for name, path in bundled_configs().items() if command_of(read_config(path)) == "compare"]
     assert "ood_debug" in compared
     assert all(name.startswith("ood_") for name in compared)
+
+
+def test_every_job_has_a_debug_twin_of_the_same_kind_that_sets_the_same():
+    jobs = {name: path for name, path in bundled_configs().items() if command_of(read_config(path)) == "run"}
+    assert jobs
+    assert all("_job" in name for name in jobs)
+    for name in (name for name in jobs if not name.endswith("_debug")):
+        keys, twin = ({s.key for s in read_config(jobs[one]).settings} for one in (name, f"{name}_debug"))
+        assert keys == twin >= {"job.class_path", "out"}
+
+
+@pytest.mark.parametrize(("name", "command"), [("ood_debug", "compare"), ("synthesize_job_debug", "run")])
+def test_fit_names_the_command_of_a_config_that_trains_no_model(name, command):
+    with pytest.raises(ConfigError, match=f"use `graftable {command} "):
+        prepare(["fit", "--config", name])
 
 
 def test_the_listing_has_one_line_per_bundled_config():
