@@ -4,12 +4,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cdgm import CDGM
     from .l2r_gnn import L2RGNN
     from .lggm import LGGM
 
-__all__ = ["L2RGNN", "LGGM"]
+__all__ = ["CDGM", "L2RGNN", "LGGM"]
 
-_MODULES = {"L2RGNN": "graftable.models.l2r_gnn", "LGGM": "graftable.models.lggm"}
+_MODULES = {
+    "CDGM": "graftable.models.cdgm",
+    "L2RGNN": "graftable.models.l2r_gnn",
+    "LGGM": "graftable.models.lggm",
+}
 
 
 def __getattr__(name: str) -> Any:

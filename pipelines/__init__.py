@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .datamodules import GraphDataModule
     from .shift import ShiftDataModule
+    from .tables import TableDataModule
 
-__all__ = ["GraphDataModule", "ShiftDataModule"]
+__all__ = ["GraphDataModule", "ShiftDataModule", "TableDataModule"]
 
-_MODULES = {"GraphDataModule": "datamodules", "ShiftDataModule": "shift"}
+_MODULES = {"GraphDataModule": "datamodules", "ShiftDataModule": "shift", "TableDataModule": "tables"}
 
 
 def __getattr__(name: str) -> Any:

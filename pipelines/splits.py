@@ -1,16 +1,71 @@
-"""Training, validation and test sets that share no graph."""
+"""Training, validation and test sets: of graphs, such that they share none, and of rows."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from graftable.errors import ConfigError, DataError
 from graftable.graphs.corpus import SPLITS
 from graftable.graphs.subgraphs import structure_hash
 
-__all__ = ["assign_splits"]
+__all__ = ["assign_splits", "require_fractions", "require_splits", "split_rows"]
+
+
+def require_fractions(fractions: Sequence[float]) -> None:
+    """Check shares of train, val and test.
+
+    Raises:
+        ConfigError: If they are not three numbers of at least 0 that sum to 1.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ConfigError(
+            f"split_fractions is {list(fractions)}, expected three shares that sum to 1, as 0.8, 0.1, 0.1."
+        )
+
+
+def require_splits(given: Sequence[str | None]) -> None:
+    """Check the splits that records name.
+
+    Raises:
+        DataError: If one is none of the three.
+    """
+    unknown = sorted({str(split) for split in given if split is not None} - set(SPLITS))
+    if unknown:
+        raise DataError(f"a record is in split {unknown[0]!r}, expected train, val or test; correct the records.")
+
+
+def split_rows(
+    given: Sequence[str | None], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+) -> dict[str, NDArray[np.int64]]:
+    """Choose a split at random for every row of a table that has none.
+
+    Args:
+        given: The split of each row, or None.
+        fractions: Shares of train, val and test among the rows without a split; val and test are rounded down.
+        seed: Of the choice, at least 0.
+
+    Returns:
+        The places of the rows of each split, in order.
+
+    Example:
+        >>> {name: len(rows) for name, rows in split_rows([None] * 25).items()}
+        {'train': 21, 'val': 2, 'test': 2}
+    """
+    require_fractions(fractions)
+    require_splits(given)
+    chosen = np.array(given, object)
+    free = np.flatnonzero([split is None for split in given])
+    free = np.random.default_rng([seed, len(given)]).permutation(free)
+    counts = [math.floor(share * len(free) + 1e-9) for share in fractions[1:]]
+    chosen[free] = "train"
+    for name, rows in zip(SPLITS[1:], np.split(free, np.cumsum(counts))[:2], strict=True):
+        chosen[rows] = name
+    return {name: np.flatnonzero(chosen == name) for name in SPLITS}
 
 
 def assign_splits(graphs: Sequence[Data], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0) -> list[str]:
@@ -32,14 +87,9 @@ def assign_splits(graphs: Sequence[Data], fractions: Sequence[float] = (0.8, 0.1
         ConfigError: If the fractions are not three numbers of at least 0 that sum to 1.
         DataError: If a graph carries another split.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ConfigError(
-            f"split_fractions is {list(fractions)}, expected three shares that sum to 1, as 0.8, 0.1, 0.1."
-        )
+    require_fractions(fractions)
     given = [graph.get("split") for graph in graphs]
-    unknown = sorted({str(split) for split in given if split is not None} - set(SPLITS))
-    if unknown:
-        raise DataError(f"a graph is in split {unknown[0]!r}, expected train, val or test; correct the records.")
+    require_splits(given)
     if None not in given:
         return [str(split) for split in given]
     hashes = [structure_hash(graph) for graph in graphs]
