@@ -1,7 +1,7 @@
 """The laws that every model keeps, checked on its debug config; a new ``configs/*_debug.yaml`` is a new entry.
 
-A model may declare ``closed_form = True`` (it is solved, not descended: its parameters need no gradient) and
-``record_kind`` (what its predictions are; graphs if it does not say).
+A model may declare ``closed_form = True`` (it is solved in its first batch, not descended: its fit ends there, and its
+parameters need no gradient) and ``record_kind`` (what its predictions are; graphs if it does not say).
 """
 
 import csv
@@ -30,7 +30,7 @@ DEBUG_CONFIGS = {
     for name, path in bundled_configs().items()
     if name.endswith("_debug") and command_of(read_config(path)) == "fit"
 }
-BATCHES, STOPPED_IN = 6, 2  # the stopped run gets its signal in the first batch of a window of two
+BATCHES, WINDOW, STOPPED_IN = 6, 2, 2  # the stopped run gets its signal in the first batch of a window of two
 
 
 def instantiate(part):
@@ -62,6 +62,8 @@ class Entry:
         self.path, self.folder = DEBUG_CONFIGS[name], folder
         self.settings = yaml.safe_load(self.path.read_text(encoding="utf-8"))
         self.watch = Watch()
+        self.closed_form = getattr(instantiate(self.settings["model"]), "closed_form", False)
+        self.batches, self.window, self.stopped_in = (1, 1, 0) if self.closed_form else (BATCHES, WINDOW, STOPPED_IN)
         self.data = instantiate(self.settings["data"])
         self.model = self.fit(self.watch)
 
@@ -79,8 +81,8 @@ class Entry:
             enable_model_summary=False,
             enable_checkpointing=False,
             num_sanity_val_steps=0,
-            max_steps=BATCHES // 2,
-            accumulate_grad_batches=2,
+            max_steps=self.batches // self.window,
+            accumulate_grad_batches=self.window,
             limit_val_batches=1,
             limit_predict_batches=1,
             use_distributed_sampler=False,
@@ -110,22 +112,22 @@ def test_there_is_a_debug_config_for_every_model():
 
 class TestModel:
     def test_the_loss_is_finite(self, entry):
-        assert len(entry.watch.losses) == BATCHES
+        assert len(entry.watch.losses) == entry.batches
         assert all(map(math.isfinite, entry.watch.losses))
 
     def test_every_trainable_parameter_receives_a_gradient(self, entry):
-        if getattr(entry.model, "closed_form", False):
+        if entry.closed_form:
             pytest.skip("solved in closed form")
         trainable = {name for name, parameter in entry.model.named_parameters() if parameter.requires_grad}
         assert trainable - entry.watch.moved == set()
 
     def test_a_run_killed_inside_accumulation_resumes_to_the_same_bits(self, entry):
         with pytest.raises(SystemExit) as stop:
-            entry.fit(Watch(stop_in=STOPPED_IN))
+            entry.fit(Watch(stop_in=entry.stopped_in))
         assert stop.value.code == 143
         rest = Watch()
         resumed = entry.fit(rest, resume=entry.folder / "preempted.ckpt")
-        assert rest.losses == entry.watch.losses[STOPPED_IN + 2 :]
+        assert rest.losses == entry.watch.losses[entry.stopped_in + entry.window :]
         assert_same_weights(resumed.state_dict(), entry.model.state_dict())
 
     def test_a_saved_model_is_loaded_with_the_same_bits_and_the_same_config(self, entry, tmp_path):
