@@ -153,8 +153,8 @@ class CDGM(
         if engine is None:
             self.solved = True
             return
-        self.networks = nn.ModuleDict(engine.networks()).requires_grad_(True)
-        self.average = Average(engine.drawn_by, engine.decay).module
+        self.networks = nn.ModuleDict(engine.networks()).requires_grad_(True).train()
+        self.average = Average(engine.drawn_by, engine.decay).module.train()  # `_serving` turns it to drawing
 
     def on_train_start(self) -> None:
         """Encode the rows once; a model that is learnt already has nothing left to do."""
@@ -196,7 +196,7 @@ class CDGM(
         return self._encoded[part]
 
     def _chosen(self, part: str, batch: pd.DataFrame) -> Rows:
-        return taken(self._rows(part), torch.from_numpy(batch.index.to_numpy(np.int64)))
+        return taken(self._rows(part), torch.tensor(batch.index.to_numpy(np.int64)))
 
     def configure_optimizers(self) -> Any:
         """The engine's own; its schedule is laid over the steps that the trainer knows of."""
