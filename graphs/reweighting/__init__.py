@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .losses import ReweightedLoss
     from .memory import Rows, SampleMemory
     from .refit import LastLayerRefit
-    from .weighter import DecorrelationWeighter, WeightReport
+    from .report import WeightReport
+    from .weighter import DecorrelationWeighter
 
 __all__ = [
     "DecorrelationWeighter",
@@ -36,7 +37,7 @@ _MODULES = {
     "Rows": "memory",
     "SampleMemory": "memory",
     "StableVariableClusterer": "clusters",
-    "WeightReport": "weighter",
+    "WeightReport": "report",
     "dependence_matrix": "dependence",
     "gathered": "distributed",
     "infer_environments": "environments",

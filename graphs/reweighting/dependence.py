@@ -25,8 +25,6 @@ __all__ = ["FEATURES", "CosineForm", "DependenceForm", "KernelForm", "dependence
 
 #: What dependence is measured in.
 FEATURES = ("rff", "rbf", "linear")
-#: From so many clusters on, centring anew is cheaper than building anew.
-MANY = 16
 #: Rows of a Gram matrix that are built at a time.
 STRIP = 128
 
@@ -84,7 +82,6 @@ class CosineForm(DependenceForm):
         self.features = features[:, order].flatten(1)
         sizes = torch.unique_consecutive(self.clusters, return_counts=True)[1]
         self._columns = (sizes * self.width).tolist()
-        self._base: tuple[Tensor, Tensor, Tensor] | None = None
         owner = torch.repeat_interleave(torch.arange(len(sizes), device=clusters.device), sizes * self.width)
         self._across = (owner.unsqueeze(0) != owner.unsqueeze(1)).to(features)
         self._owner, self._member = owner, torch.nn.functional.one_hot(owner, len(sizes)).to(features)
@@ -99,14 +96,8 @@ class CosineForm(DependenceForm):
             yield part @ part.T
 
     def matrix(self, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """Build A and S, both (rows, rows); of many clusters, anew only once."""
-        if len(self._columns) < MANY:
-            total, within = self._built(self.centred(centre))
-        else:
-            if self._base is None:
-                features = self.centred(centre)
-                self._base = (features, *self._built(features))
-            total, within = self._moved(*self._base, centre)
+        """Build A and S, both (rows, rows)."""
+        total, within = self._built(self.centred(centre))
         return within.addcmul_(total, total, value=-1).mul_(-0.5), total
 
     def _built(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,28 +118,34 @@ class CosineForm(DependenceForm):
             within[:top, top:bottom] = within[top:bottom, :top].T
         return total, within
 
-    def _moved(self, features: Tensor, total: Tensor, within: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Centre anew: one product of matrices, however many clusters there are.
+    def shift(self, old: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        r"""What centring anew adds to A, as two narrow factors: it becomes :math:`A + G H^\top + H G^\top`.
 
-        With m the mean of the features under the new weights, :math:`a_c = F_c m_c` and :math:`b_c = |m_c|^2`, the
-        Gram matrix of a cluster becomes :math:`S_c - a_c 1^\top - 1 a_c^\top + b_c`. In the sum of its squares
-        :math:`\sum_c S_c \circ a_c 1^\top` is :math:`Y F^\top`, Y the features times the a of their cluster.
+        With m the mean of the old features under the new weights, :math:`a_c = F_c m_c - |m_c|^2 / 2` and a their sum
+        over clusters, a cluster's Gram matrix becomes :math:`S_c - a_c 1^\top - 1 a_c^\top`, and so
+
+        .. math:: G = (-L, \tfrac12 u, \tfrac12 a, -\tfrac12 a_c), \quad H = (F, 1, a, a_c), \qquad
+            L_{nk} = F_{nk} (a - a_{c(k)})_n, \quad u = a^2 - \sum_c a_c^2
+
+        Args:
+            old: Features as they are centred in A, (rows, variables x Q).
+            centre: The new weights, (rows,).
+
+        Returns:
+            G and H, (rows, variables x Q + clusters + 2).
         """
-        mean = centre.to(features) @ features
-        along, size = (features * mean) @ self._member, mean.square() @ self._member
-        scaled = features * (along - size / 2)[:, self._owner]
-        edge = ((along.square() - 2 * size * along).sum(1) + size.square().sum() / 2).unsqueeze(1)
-        # one half of a symmetric sum; the edge enters as a column beside a column of ones
-        half = torch.cat([along, edge], 1) @ torch.cat([along, torch.ones_like(edge)], 1).T
-        half.addmm_(scaled, features.T, alpha=-2)
-        shift = along.sum(1) - size.sum() / 2
-        return (total - shift).sub_(shift.unsqueeze(1)), (within + half).add_(half.T)
+        mean = centre.to(self.features) @ old
+        along = (old * mean) @ self._member - (mean.square() @ self._member) / 2
+        total = along.sum(1, keepdim=True)
+        both = total.square() - along.square().sum(1, keepdim=True)
+        left = torch.cat([old * (along - total)[:, self._owner], both / 2, total / 2, -along / 2], 1)
+        return left, torch.cat([old, torch.ones_like(total), total, along], 1)
 
     def diagonal(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Diagonals of A and of S, (rows,) each, from centred features."""
-        parts = torch.stack([part.square().sum(1) for part in features.split(self._columns, dim=1)])
-        total = parts.sum(0)
-        return 0.5 * (total.square() - parts.square().sum(0)), total
+        parts = features.square() @ self._member
+        total = parts.sum(1)
+        return 0.5 * (total.square() - parts.square().sum(1)), total
 
     def product(self, features: Tensor, weights: Tensor) -> Tensor:
         """A times weights, (rows,), from centred features."""

@@ -4,62 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from graftable.errors import ConfigError, ShapeError
+from graftable.errors import ConfigError
 
 from .clusters import StableVariableClusterer
-from .dependence import FEATURES, CosineForm, DependenceForm, dependence_form
+from .dependence import FEATURES, DependenceForm, dependence_form
 from .features import standardise
+from .inputs import checked, class_groups, class_masses, obstacle
 from .memory import Rows, SampleMemory, WeightStore
+from .objective import Objective
+from .report import WeightReport
 from .simplex import Solution, WeightSet, largest_eigenvalue, minimise
 
-__all__ = ["DecorrelationWeighter", "WeightReport"]
+__all__ = ["DecorrelationWeighter"]
 
-#: Added to the diagonal, whose mean is 1: of weights that decorrelate alike, those of the largest effective size.
-RIDGE = 1e-3
-#: Up to this many rows the (rows, rows) matrix is stored, 64 MB at most.
-DENSE_ROWS = 4096
 #: Reasons for uniform weights that are no trouble.
 AS_ASKED = ("rho is 1", "one cluster")
-
-
-@dataclass(frozen=True)
-class WeightReport:
-    r"""What the weights cost and what they bought.
-
-    Attributes:
-        ess: Effective sample size :math:`1 / \sum p^2`, of all rows that were solved for, with those of the memory.
-        num_rows: How many rows these are.
-        max_weight: The largest weight that was returned; uniform weights are 1.
-        dependence_before: Sum of squared covariances across clusters under uniform weights.
-        dependence_after: The same under the weights.
-        class_mass: Mass of each class, by its label; empty without labels or balance.
-        penalty: Multiplier of the effective size; 0 where the bound on it is not active.
-        num_iters: Steps of the solver.
-        clusters: The cluster of each variable, (d,); -1 for those that do not vary.
-        fallback: Why the weights are uniform, or None.
-    """
-
-    ess: float
-    num_rows: int
-    max_weight: float = 1.0
-    dependence_before: float = 0.0
-    dependence_after: float = 0.0
-    class_mass: dict[float, float] | None = None
-    penalty: float = 0.0
-    num_iters: int = 0
-    clusters: Tensor | None = None
-    fallback: str | None = None
-
-    def numbers(self) -> dict[str, float]:
-        """Only the numbers, for a logger."""
-        return {name: value for name, value in asdict(self).items() if isinstance(value, int | float)}
 
 
 class DecorrelationWeighter:
@@ -183,7 +148,7 @@ class DecorrelationWeighter:
             ConfigError: If features="rbf" is asked for with more than 4096 rows.
         """
         rows = Rows(z.detach(), label, environment, sample_id)
-        rows = _checked(rows, clusters, self.balance)
+        rows = checked(rows, clusters, self.balance)
         with torch.autocast(z.device.type, enabled=False):
             if rows.sample_id is None:
                 return self._weigh(rows, clusters)
@@ -201,13 +166,13 @@ class DecorrelationWeighter:
         if self.memory is not None:
             rows = self.memory.beside(batch)
             self.memory.push(batch)
-        classes, groups = _groups(rows.label if self.balance != "none" else None)
+        classes, groups = class_groups(rows.label if self.balance != "none" else None)
         allowed = self._allowed(len(rows.z), classes, groups, batch.z.device)
         if self.rho == 1:
             return self._uniform(batch, allowed, "rho is 1")
         values, varies = standardise(rows.z)
         found = self._found_clusters(rows, clusters)[varies]
-        if reason := _obstacle(len(rows.z), varies, found):
+        if reason := obstacle(len(rows.z), varies, found):
             return self._uniform(batch, allowed, reason)
         form = dependence_form(values.float(), found, self.features, num_features=self.num_features, seed=self.seed)
         solved = self._solve(form, allowed, self._start(batch, allowed))
@@ -221,7 +186,7 @@ class DecorrelationWeighter:
             max_weight=float(weights.max()),
             dependence_before=form.value(allowed.uniform),
             dependence_after=form.value(share),
-            class_mass=_masses(classes, groups, share),
+            class_mass=class_masses(classes, groups, share),
             penalty=solved.penalty,
             num_iters=solved.iterations,
             clusters=torch.full_like(varies, -1, dtype=torch.long).masked_scatter_(varies, found),
@@ -252,10 +217,10 @@ class DecorrelationWeighter:
         return allowed.project(start)
 
     def _solve(self, form: DependenceForm, allowed: WeightSet, start: Tensor) -> Solution:
-        solution = Solution(start, 0.0, 0)
+        objective, solution = Objective(form, self.alpha), Solution(start, 0.0, 0)
         steps, leading = 0, None
         for left in reversed(range(self.rounds)):
-            product, diagonal = _objective(form, solution.weights, self.alpha)
+            product, diagonal = objective.at(solution.weights)
             largest, leading = (
                 largest_eigenvalue(product, diagonal) if leading is None else largest_eigenvalue(product, leading, 5)
             )
@@ -315,84 +280,3 @@ class DecorrelationWeighter:
         self.clusterer.load_state_dict(state["clusterer"])
         self.store.load_state_dict(state["store"])
         self.fallbacks = Counter(state["fallbacks"])
-
-
-def _checked(rows: Rows, clusters: Tensor | None, balance: str) -> Rows:
-    """Check all shapes; a label column of width 1 is taken as a vector."""
-    z, label = rows.z, rows.label
-    if z.dim() != 2 or not z.is_floating_point():
-        raise ShapeError(f"z has shape {tuple(z.shape)} of {z.dtype}; expected a matrix of real numbers, (rows, d).")
-    if clusters is not None and clusters.shape != z.shape[1:]:
-        raise ShapeError(f"clusters has shape {tuple(clusters.shape)}; expected one per variable, ({z.shape[1]},).")
-    if label is not None and label.dim() == 2 and label.shape[1] == 1:
-        label = label.squeeze(1)
-    if balance == "none":
-        label = None
-    elif label is None:
-        raise ShapeError(f"balance is {balance!r} but no label is given; pass the class of each row.")
-    for name, column in zip(Rows._fields[1:], (label, *rows[2:]), strict=True):
-        if column is not None and column.shape != z.shape[:1]:
-            raise ShapeError(f"{name} has shape {tuple(column.shape)}; expected one per row, ({len(z)},).")
-    return rows._replace(label=label)
-
-
-def _groups(label: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Classes by value, and the class of each row; NaN labels are one class, the last."""
-    if label is None:
-        return torch.empty(0), None
-    values = label.double()
-    missing = values.isnan()
-    classes, groups = torch.unique(values[~missing], return_inverse=True)
-    result = torch.full_like(missing, len(classes), dtype=torch.long)
-    result[~missing] = groups
-    return (torch.cat([classes, values[missing][:1]]) if missing.any() else classes), result
-
-
-def _masses(classes: Tensor, groups: Tensor | None, share: Tensor) -> dict[float, float]:
-    if groups is None:
-        return {}
-    masses = torch.zeros_like(classes).index_add_(0, groups, share)
-    return dict(zip(classes.tolist(), masses.tolist(), strict=True))
-
-
-def _obstacle(rows: int, varies: Tensor, clusters: Tensor) -> str | None:
-    """Why these rows cannot be weighed, or None."""
-    count = len(clusters.unique())
-    if rows < max(count, 2):
-        return "fewer rows than clusters"
-    if int(varies.sum()) < min(2, len(varies)):
-        return "a representation that is constant"
-    if count < 2:
-        return "one cluster"
-    return None
-
-
-def _objective(form: DependenceForm, centre: Tensor, alpha: float) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Scale the form to a mean diagonal of 1, so that no setting depends on units; its product and its diagonal."""
-    rows = len(centre)
-    if rows > DENSE_ROWS:
-        if not isinstance(form, CosineForm):
-            raise ConfigError(
-                f'features="rbf" stores rows x rows numbers; found {rows} rows, expected {DENSE_ROWS}; use "rff".'
-            )
-        return _implicit_objective(form, centre, alpha)
-    matrix, total = form.matrix(centre)
-    scale, shift = matrix.diagonal().mean().clamp(min=1e-30), total.diagonal().mean().clamp(min=1e-30)
-    matrix.div_(scale)
-    if alpha:
-        matrix.add_(total, alpha=alpha / float(shift))
-    matrix.diagonal().add_(RIDGE)
-    return (lambda weights: matrix @ weights.to(matrix)), matrix.diagonal().clone()
-
-
-def _implicit_objective(form: CosineForm, centre: Tensor, alpha: float) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    features = form.centred(centre)
-    diagonal, total = form.diagonal(features)
-    scale, shift = diagonal.mean().clamp(min=1e-30), total.mean().clamp(min=1e-30)
-
-    def product(weights: Tensor) -> Tensor:
-        weights = weights.to(features)
-        result = form.product(features, weights) / scale + RIDGE * weights
-        return result + (alpha / shift) * (features @ (weights @ features)) if alpha else result
-
-    return product, diagonal / scale + RIDGE

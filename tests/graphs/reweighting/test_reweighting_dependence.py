@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from graftable.errors import ConfigError, ShapeError
-from graftable.graphs.reweighting import RandomFourierFeatures, dependence, dependence_matrix
+from graftable.graphs.reweighting import RandomFourierFeatures, dependence_matrix, objective
 from graftable.graphs.reweighting.dependence import CosineForm, KernelForm, dependence_form
+from graftable.graphs.reweighting.objective import Objective
 
 problems = st.builds(
     lambda rows, variables, width, clusters, seed: (rows, variables, width, clusters, seed),
@@ -49,13 +50,14 @@ def test_the_form_is_the_sum_of_squared_covariances_across_clusters(problem):
     centre = torch.full_like(weights, 1 / len(weights))
     expected = looped(features, labels, weights, centre)
     form = CosineForm(features, labels)
-    matrix, _ = form.matrix(centre)
+    matrix, total = form.matrix(centre)
     assert math.isclose(float(weights @ matrix @ weights), expected, rel_tol=1e-9, abs_tol=1e-12)
     product = form.product(form.centred(centre), weights)
     assert_close(product, matrix @ weights)
     assert math.isclose(form.value(weights), looped(features, labels, weights, weights), rel_tol=1e-9, abs_tol=1e-12)
     single, _ = CosineForm(features.float(), labels).matrix(centre)
-    assert math.isclose(float(weights.float() @ single @ weights.float()), expected, rel_tol=1e-5, abs_tol=1e-6)
+    rounding = 1e-6 * max(float(total.square().max()), 1.0)  # one cluster: a difference of equal squares
+    assert math.isclose(float(weights.float() @ single @ weights.float()), expected, rel_tol=1e-5, abs_tol=rounding)
 
 
 @settings(max_examples=30, derandomize=True)
@@ -73,15 +75,32 @@ def test_the_form_is_positive_semidefinite_and_knows_its_diagonal(problem):
 @given(problems)
 def test_centring_anew_is_building_anew(problem):
     features, labels, weights = drawn(problem)
-    first, second = torch.full_like(weights, 1 / len(weights)), weights
-    built = CosineForm(features, labels)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dependence, "MANY", 1)
-        form = CosineForm(features, labels)
-        for centre in (first, second, first):
-            moved = form.matrix(centre)
-            for one, other in zip(moved, built.matrix(centre), strict=True):
-                assert_close(one, other, rtol=1e-9, atol=1e-9 * max(float(moved[1].square().max()), 1.0))
+    first = torch.full_like(weights, 1 / len(weights))
+    form = CosineForm(features, labels)
+    left, right = form.shift(form.centred(first), weights)
+    half = left @ right.T
+    (old, total), (new, _) = form.matrix(first), form.matrix(weights)
+    assert_close(old + half + half.T, new, rtol=1e-9, atol=1e-9 * max(float(total.square().max()), 1.0))
+
+
+@pytest.mark.parametrize("few_rows", [0, 1000], ids=["factors", "matrix"])
+@pytest.mark.parametrize("alpha", [0.0, 0.7])
+@settings(max_examples=20, derandomize=True)
+@given(problems)
+def test_an_objective_is_the_scaled_form_at_every_centre(alpha, few_rows, problem):
+    features, labels, weights = drawn(problem)
+    form = CosineForm(features, labels)
+    one = Objective(form, alpha)
+    for centre in (torch.full_like(weights, 1 / len(weights)), weights, weights.square() / weights.square().sum()):
+        matrix, total = form.matrix(centre)
+        mean, shift = (float(part.diagonal().mean().clamp(min=1e-30)) for part in (matrix, total))
+        expected = matrix / mean + alpha * total / shift + 1e-3 * torch.eye(len(matrix))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(objective, "FEW_ROWS", few_rows)
+            product, diagonal = one.at(centre)
+        if mean > 1e-9:  # else one cluster, whose form is 0
+            assert_close(product(weights), expected @ weights, rtol=1e-7, atol=1e-7)
+            assert_close(diagonal, expected.diagonal(), rtol=1e-7, atol=1e-9)
 
 
 def test_one_cluster_has_nothing_across_it():

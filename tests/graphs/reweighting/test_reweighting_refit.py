@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from graftable.errors import ConfigError, DataError, ShapeError
-from graftable.graphs.reweighting import DecorrelationWeighter, LastLayerRefit, ReweightedLoss, weighter
+from graftable.graphs.reweighting import DecorrelationWeighter, LastLayerRefit, ReweightedLoss, objective
 
 NAN = float("nan")
 
@@ -70,7 +70,7 @@ def test_a_binary_head_is_the_least_of_its_loss():
 
 
 def test_the_refit_breaks_a_shortcut_that_the_plain_head_takes(monkeypatch):
-    monkeypatch.setattr(weighter, "DENSE_ROWS", 100)  # as with many rows
+    monkeypatch.setattr(objective, "DENSE_ROWS", 100)  # as with many rows
     z, label, _, blocks = shortcut(0, rows=600, width=3)
     test, truth, _, _ = shortcut(1, rows=2000, agreement=0.5, width=3)
     accuracy = {}

@@ -11,7 +11,7 @@ from reweighting_worlds import correlation, shortcut, worlds
 from torch.testing import assert_close
 
 from graftable.errors import ConfigError, ShapeError
-from graftable.graphs.reweighting import DecorrelationWeighter, Rows, SampleMemory, weighter
+from graftable.graphs.reweighting import DecorrelationWeighter, Rows, SampleMemory, objective
 from graftable.graphs.reweighting.memory import WeightStore
 
 seeds = st.integers(0, 2**32 - 1)
@@ -163,7 +163,7 @@ def test_clusters_are_found_from_environments():
 def test_many_rows_need_no_square_matrix_and_get_the_same_weights(alpha, monkeypatch):
     z, _, _, blocks = shortcut(0)
     dense, _ = DecorrelationWeighter(0.5, alpha)(z, blocks)
-    monkeypatch.setattr(weighter, "DENSE_ROWS", 10)
+    monkeypatch.setattr(objective, "DENSE_ROWS", 10)
     assert_close(DecorrelationWeighter(0.5, alpha)(z, blocks)[0], dense, rtol=0, atol=2e-3)
     with pytest.raises(ConfigError, match='expected 10; use "rff"'):
         DecorrelationWeighter(0.5, features="rbf")(z, blocks)
