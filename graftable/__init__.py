@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graftable.pipelines.datamodules import GraphDataModule as GraphDataModule
     from graftable.pipelines.readers import read_graphs as read_graphs
     from graftable.tabular.imputation import impute as impute
+    from graftable.tabular.quality.evaluation import evaluate_table as evaluate_table
     from graftable.tabular.synthesis import synthesize as synthesize
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ _HOMES = {
     "GraftableError": "graftable.errors",
     "GraphDataModule": "graftable.pipelines.datamodules",
     "compare": "graftable.comparing",
+    "evaluate_table": "graftable.tabular.quality.evaluation",
     "fit_graphs": "graftable.generation",
     "from_networkx": "graftable.graphs.conversion",
     "generate": "graftable.generation",
@@ -41,6 +43,7 @@ __all__ = [
     "GraphDataModule",
     "__version__",
     "compare",
+    "evaluate_table",
     "fit_graphs",
     "from_networkx",
     "generate",

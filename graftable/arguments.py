@@ -208,6 +208,28 @@ def _impute(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _evaluate_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("real", metavar="REAL", help="the rows that were learnt: a CSV (.gz too) or Parquet file")
+    parser.add_argument("synthetic", metavar="SYNTHETIC", help="the rows to judge, with the same columns")
+    parser.add_argument("--rules", metavar="RULES", help="what every row must obey: text, YAML, or the y_i format")
+    parser.add_argument("--holdout", metavar="FILE", help="real rows that were not learnt: makes the comparison fair")
+    parser.add_argument("--target", metavar="COLUMN", help="what models learn to predict (default: the last)")
+    parser.add_argument(
+        "--before", metavar="REPORT", help="what synthesize or repair --report wrote: adds what broke rules before"
+    )
+    parser.add_argument(
+        "--rows", type=at_least(20), default=10_000, metavar="N", help="rows of each that are compared (default 10000)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, help="the same seed gives the same figures (default 0)")
+    parser.add_argument(
+        "--out", default="table_quality.html", metavar="FILE", help="the page to write (default table_quality.html)"
+    )
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write JSON to a file, or print it in place of a table"
+    )
+    _reading(parser)
+
+
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FOLDER", help="a fitted model (default: one is fitted to DATA)")
     parser.add_argument("--engine", metavar="NAME", help="circuit (default), copula, flow, ctgan or tvae")
@@ -303,6 +325,7 @@ COMMANDS = {
     "explain": Command("graftable.tables", "say what the rules for a table amount to", _explain),
     "repair": Command("graftable.tables", "move the rows of a table that break rules to where they hold", _repair),
     "synthesize": Command("graftable.synthesizing", "make rows like those of a table that obey rules", _synthesize),
+    "evaluate-table": Command("graftable.table_evaluation", "say how good synthetic rows are", _evaluate_table),
     "impute": Command("graftable.synthesizing", "fill the null cells of a table so that rules hold", _impute),
     "compare": Command("graftable.comparing", "compare methods for graphs whose law shifts", _compare),
     "run": Command("graftable.running", "make many files by a batch job that survives a kill", _run),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graftable.errors import DataError
 
-__all__ = ["atomic_path", "remove_stale_parts", "write_bytes", "write_text"]
+__all__ = ["atomic_path", "remove_stale_parts", "require_writable", "write_bytes", "write_text"]
 
 PART_SUFFIX = ".part"
 
@@ -82,6 +82,20 @@ def write_bytes(target: str | os.PathLike[str], content: bytes) -> None:
 def write_text(target: str | os.PathLike[str], content: str) -> None:
     """Write a whole UTF-8 text file atomically."""
     write_bytes(target, content.encode("utf-8"))
+
+
+class _OnlyProbing(Exception):
+    """Leaves `atomic_path` without a file."""
+
+
+def require_writable(target: str | os.PathLike[str]) -> None:
+    """Refuse a file that cannot be written before minutes of work, not after.
+
+    Raises:
+        DataError: If its folder cannot be created or written.
+    """
+    with contextlib.suppress(_OnlyProbing), atomic_path(target):
+        raise _OnlyProbing
 
 
 def remove_stale_parts(folder: str | os.PathLike[str]) -> list[Path]:

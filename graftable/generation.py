@@ -291,17 +291,9 @@ def run(namespace: argparse.Namespace) -> int:
 
 def _check_writable(folder: Path) -> None:
     """Refuse a folder that cannot be written before minutes of work, not after."""
-    from graftable.files import atomic_path
+    from graftable.files import require_writable
 
-    try:
-        with atomic_path(folder / "graphs.parquet"):
-            raise _OnlyProbing
-    except _OnlyProbing:
-        pass
-
-
-class _OnlyProbing(Exception):
-    """Leaves ``atomic_path`` without a file."""
+    require_writable(folder / "graphs.parquet")
 
 
 def _write(graphs: Sequence[Data], achieved: Sequence[Mapping[str, float]], folder: Path) -> list[Path]:

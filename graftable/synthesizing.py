@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import pyarrow as pa
 
 from graftable.errors import ConfigError, DataError
-from graftable.files import atomic_path, write_text
+from graftable.files import require_writable, write_text
 from graftable.stopping import stopped_by_sigterm
 from graftable.tables import read_options
 from graftable.tabular.generators.conditions import read_where
@@ -220,21 +220,10 @@ def _look_over(namespace: argparse.Namespace) -> None:
                 raise ConfigError(f"{option} and {other} are one file, {path}, which would be lost; give another name.")
     if not namespace.out.endswith(ENDINGS):
         raise ConfigError(f"--out {namespace.out}: expected a name that ends in {', '.join(ENDINGS[:-1])}.")
-    for path in (namespace.out, namespace.report):
-        _require_writable(path)
+    for path in filter(None, (namespace.out, namespace.report)):
+        require_writable(path)
     if namespace.save_model:
         _require_model_folder(Path(namespace.save_model))
-
-
-class _OnlyProbing(Exception):
-    """Leaves ``atomic_path`` without a file."""
-
-
-def _require_writable(path: str | None) -> None:
-    """Refuse a file that cannot be written before minutes of work, not after."""
-    if path:
-        with contextlib.suppress(_OnlyProbing), atomic_path(path):
-            raise _OnlyProbing
 
 
 def _require_model_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from graftable.errors import ConfigError, DataError
 from ..checking import read_rules
 from ..expressions import RuleSet
 from ..io import ReadOptions, Table, open_table
+from ..rule_parser import Unseen
 from ..schema import Schema, did_you_mean
 from .detection import c2st_score
 from .figures import ColumnFigures, Score, TableEvaluation
@@ -51,6 +52,7 @@ def evaluate_table(
     rows: int = ROWS,
     seed: int = 0,
     options: ReadOptions | None = None,
+    unseen: Unseen = "allow",
     progress: Progress | None = None,
 ) -> TableEvaluation:
     """Measure synthetic rows beside the real ones that they imitate.
@@ -70,6 +72,7 @@ def evaluate_table(
         rows: How many rows of each part are compared at the most. Rules are checked on all.
         seed: Of the sample, the shuffle and the models.
         options: How to read texts.
+        unseen: Whether a category that the real table never holds is an error in a rule.
         progress: Is told what is being measured.
 
     Raises:
@@ -92,10 +95,11 @@ def evaluate_table(
     if holdout is not None:
         tables["holdout"] = open_table(holdout, options)
     sources = _sources(tables)
-    schema, rule_set = _read(tables["real"], rules, schema)
+    owner = sources["real"] if schema is None else "the schema"
+    schema, rule_set = _read(tables["real"], rules, schema, unseen)
     if target is not None and target not in schema:
         raise ConfigError(f"--target: {sources['real']} has no column `{target}`.{did_you_mean(target, schema.names)}")
-    schemas = {name: own_schema(table, schema, sources["real"]) for name, table in tables.items()}
+    schemas = {name: own_schema(table, schema, sources[name], owner) for name, table in tables.items()}
     tell("reading")
     halves = 1 if holdout is not None else 2
     samples = {
@@ -121,11 +125,11 @@ def _sources(tables: dict[str, Table]) -> dict[str, str]:
     return {name: f"the {name} table" if t.source == "the table" else t.source for name, t in tables.items()}
 
 
-def _read(table: Table, rules: Any, schema: Schema | None) -> tuple[Schema, RuleSet]:
+def _read(table: Table, rules: Any, schema: Schema | None, unseen: Unseen) -> tuple[Schema, RuleSet]:
     """The schema of the whole table, and the rules."""
     rule_set, known = RuleSet(()), schema
     if rules is not None:
-        rule_set, known = read_rules(rules, table, schema, "allow")
+        rule_set, known = read_rules(rules, table, schema, unseen)
     if schema is not None:
         return schema, rule_set
     found = {column.name: column for column in Schema.detect(table)}

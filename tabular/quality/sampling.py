@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     total: int
 
 
-def own_schema(table: Table, schema: Schema, real: str) -> Schema:
+def own_schema(table: Table, schema: Schema, source: str, owner: str) -> Schema:
     """The columns of the real table with the date formats of another, which may write them otherwise.
 
     Raises:
@@ -42,9 +42,7 @@ def own_schema(table: Table, schema: Schema, real: str) -> Schema:
     """
     for name in schema.names:
         if name not in table.names:
-            raise DataError(
-                f"{table.source}: has no column `{name}`, which {real} has.{did_you_mean(name, table.names)}"
-            )
+            raise DataError(f"{source}: has no column `{name}`, which {owner} has.{did_you_mean(name, table.names)}")
     dates = [column.name for column in schema if column.kind == "datetime"]
     found = {column.name: column for column in Schema.detect(table, dates)} if dates else {}
     same = {name: column for name, column in found.items() if column.kind == "datetime"}

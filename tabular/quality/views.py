@@ -72,7 +72,9 @@ def frame_view(frame: pd.DataFrame, schema: Schema, continuous: Collection[str])
     numeric = [name for name in schema.names if name in continuous]
     discrete = [name for name in schema.names if name not in continuous]
     numbers = pd.DataFrame({name: _floats(frame[name], schema[name]) for name in numeric}, index=frame.index)
-    texts = pd.DataFrame({name: _texts(frame[name]) for name in discrete}, index=frame.index, dtype=object)
+    texts = pd.DataFrame(
+        {name: _texts(frame[name], schema[name]) for name in discrete}, index=frame.index, dtype=object
+    )
     return View(numbers.astype(float).reset_index(drop=True), texts.reset_index(drop=True))
 
 
@@ -86,11 +88,13 @@ def _floats(series: pd.Series, column: ColumnSchema) -> pd.Series:
     return pd.to_numeric(series, errors="coerce").astype(float)
 
 
-def _texts(series: pd.Series) -> pd.Series:
+def _texts(series: pd.Series, column: ColumnSchema) -> pd.Series:
     if pd.api.types.is_float_dtype(series.dtype):
         return series.map(lambda cell: NULL if pd.isna(cell) else f"{cell:g}")
     # a truth is True in one kind of file and true in another
-    return series.astype(object).map(lambda cell: NULL if pd.isna(cell) else str(cell).lower())
+    truth = column.kind == "boolean" or pd.api.types.is_bool_dtype(series.dtype)
+    texts = series.astype(object).map(lambda cell: NULL if pd.isna(cell) else str(cell))
+    return texts.str.lower() if truth else texts
 
 
 def taken(view: View, rows: NDArray[np.integer] | slice) -> View:

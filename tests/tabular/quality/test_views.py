@@ -36,7 +36,7 @@ def test_csv_and_parquet_and_memory_give_one_view(tmp_path):
         pd.testing.assert_frame_equal(view.numbers, views[0].numbers)
         pd.testing.assert_frame_equal(view.texts, views[0].texts)
     assert views[0].numbers.fillna(99).to_numpy().tolist() == [[2, 1.5, 3], [99, 99, 99], [-1, -2, 4]]
-    assert views[0].texts.to_numpy().tolist() == [["true", "a"], ["null", "null"], ["false", "b"]]
+    assert views[0].texts.to_numpy().tolist() == [["true", "a"], ["null", "null"], ["false", "B"]]
 
 
 def test_independent_columns_hold_the_same_cells_in_another_order():
