@@ -108,7 +108,7 @@ def test_a_pretrained_folder_draws_the_same_rows_and_needs_no_table(fitted, tmp_
 
 
 def test_validation_and_test_log_how_far_drawn_rows_are(fitted):
-    engine, made, folder = fitted
+    engine, made, _ = fitted
     (validated,) = trainer().validate(made, data(), verbose=False)
     (tested,) = trainer().test(made, data(), verbose=False)
     measure = getattr(engine_class(engine), "measure", "shape_gap")
