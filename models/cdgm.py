@@ -156,7 +156,7 @@ class CDGM(
         self.networks = nn.ModuleDict(engine.networks()).requires_grad_(True).train()
         self.average = Average(engine.drawn_by, engine.decay).module.train()  # `_serving` turns it to drawing
 
-    def on_train_start(self) -> None:
+    def on_fit_start(self) -> None:
         """Encode the rows once; a model that is learnt already has nothing left to do."""
         engine = self._engine
         if engine is None:
@@ -266,13 +266,10 @@ class CDGM(
 
     def on_validation_epoch_end(self) -> None:
         """Log how badly the model does on held out rows; in a fit, keep the weights if they are the best so far."""
-        engine = self._engine
-        if not self._seen or not self.ready:
+        if not self._seen or not self.ready or self.trainer.sanity_checking:
             return
         score = self._score("val")
-        if engine is None or self.trainer.sanity_checking or self.trainer.state.fn != "fit":
-            return
-        if self._best.update(score, self.average):
+        if self.trainer.state.fn == "fit" and not self.closed_form and self._best.update(score, self.average):
             self.trainer.should_stop = True
 
     def on_test_start(self) -> None:
