@@ -91,7 +91,7 @@ def read_job(namespace: argparse.Namespace) -> tuple[Job, dict[str, Any]]:
         raise ConfigError(complaints.explain(str(problem), settings, known, "run")) from None
     _check_values(found, settings)
     try:
-        job: Job = parser.instantiate_classes(found)["job"]
+        job: Job = parser.instantiate(found)["job"]
     except ValueError as error:
         if isinstance(error, GraftableError):
             raise

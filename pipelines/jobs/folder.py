@@ -187,7 +187,7 @@ class JobFolder:
             return {}
         found = {}
         for line in text.splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
                 entry = json.loads(line)
                 found[entry["part"]] = entry
         return found
