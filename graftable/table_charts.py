@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
 
 from graftable.tabular.quality.figures import WORDS, Score, TableEvaluation
 from graftable.tabular.quality.views import View
@@ -41,6 +42,9 @@ STYLE: Any = {
     "text.parse_math": False,  # a column may be called $a$
     "svg.hashsalt": "graftable",
 }
+Floats = NDArray[np.float64]
+
+TAILS = (0.002, 0.998)  # what is drawn of a column of numbers
 MOST_COLUMNS = 40  # in a picture: those that score lowest
 MOST_KINDS = 8  # bars of a column
 FEW_VALUES = 16  # numbers of so few values are drawn as bars
@@ -102,7 +106,7 @@ def draw_marginals(found: TableEvaluation, kind: str = "svg") -> bytes:
         FigureCanvasAgg(figure)
         axes = np.ravel(figure.subplots(down, across, squeeze=False))
         for ax, name in zip(axes, names, strict=False):
-            _marginal(ax, name, found.views)
+            _marginal(ax, name, found)
             score = found.columns[name].shape.synthetic
             ax.set_title(_short(name, 26), loc="left", size=8, color=INK, weight="bold")
             ax.set_title("" if math.isnan(score) else f"{score:.3f}", loc="right", size=7.5, color=SOFT)
@@ -119,49 +123,66 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles=keys, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
 
 
-def _marginal(ax: Axes, name: str, views: dict[str, View]) -> None:
-    parts = [_cells(views[kind], name) for kind in ("real", "synthetic")]
-    if name in views["real"].numbers and pd.concat(parts).nunique() > FEW_VALUES:
-        _histogram(ax, [part.dropna() for part in parts])
+def _marginal(ax: Axes, name: str, found: TableEvaluation) -> None:
+    parts = [_cells(found.views[kind], name).dropna() for kind in ("real", "synthetic")]
+    if name in found.views["real"].texts:
+        _category_bars(ax, parts)
         return
-    shares = [part.value_counts(normalize=True, dropna=True) for part in parts]
-    if name in views["real"].numbers:
-        kinds = sorted({*shares[0].index, *shares[1].index})
+    values = np.unique(np.concatenate(parts))
+    if len(values) > FEW_VALUES:
+        _histogram(ax, parts)
+        _number_ticks(ax.xaxis, found.columns[name].kind, values)
     else:
-        ranked = shares[0].add(shares[1], fill_value=0).sort_values(ascending=False, kind="stable")
-        kinds = list(ranked.index[:MOST_KINDS])
+        _value_bars(ax, parts, values, found.columns[name].kind)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(bottom=0)
+
+
+def _category_bars(ax: Axes, parts: Sequence[pd.Series]) -> None:
+    """The most frequent categories, a bar in a bar each."""
+    shares = [part.value_counts(normalize=True) for part in parts]
+    ranked = shares[0].add(shares[1], fill_value=0).sort_values(ascending=False, kind="stable")
+    kinds = list(ranked.index[:MOST_KINDS])
     places = np.arange(len(kinds))
-    heights = [[share.get(one, 0.0) for one in kinds] for share in shares]
-    if name in views["real"].numbers:
-        ax.bar(places, heights[0], 0.86, color=REAL, alpha=0.45, lw=0)
-        ax.bar(places, heights[1], 0.3, color=SYNTHETIC, lw=0)
-        step = max(1, math.ceil(len(kinds) / 8))
-        ax.set_xticks(places[::step], [f"{one:g}" for one in kinds[::step]])
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        return
-    ax.barh(places, heights[0], 0.86, color=REAL, alpha=0.45, lw=0)
-    ax.barh(places, heights[1], 0.3, color=SYNTHETIC, lw=0)
+    ax.barh(places, [shares[0].get(kind, 0.0) for kind in kinds], 0.86, color=REAL, alpha=0.45, lw=0)
+    ax.barh(places, [shares[1].get(kind, 0.0) for kind in kinds], 0.3, color=SYNTHETIC, lw=0)
     ax.set_yticks(places, [_short(str(one)) for one in kinds], fontsize=6.5)
     ax.set_ylim(max(len(kinds), 3) - 0.5, -0.5)
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     ax.xaxis.set_major_locator(_few_ticks())
 
 
+def _value_bars(ax: Axes, parts: Sequence[pd.Series], values: Floats, kind: str) -> None:
+    """Few numbers, a bar in a bar each."""
+    places = np.arange(len(values))
+    for part, width, colour, alpha in zip(parts, (0.86, 0.3), (REAL, SYNTHETIC), (0.45, 1), strict=True):
+        counts = np.bincount(np.searchsorted(values, part), minlength=len(values))
+        ax.bar(places, counts / max(len(part), 1), width, color=colour, alpha=alpha, lw=0)
+    words = [_tick(value, kind) for value in values]
+    step = max(1, math.ceil(len(values) * max(map(len, words), default=1) / 26))
+    ax.set_xticks(places[::step], words[::step])
+
+
 def _histogram(ax: Axes, parts: Sequence[pd.Series]) -> None:
     """Two histograms over the middle of both samples: single far values would leave them no room."""
-    both = pd.concat(list(parts))
-    low, high = np.nanquantile(both, [0.002, 0.998])
+    both = np.concatenate(parts)
+    low, high = np.quantile(both, TAILS)
     low, high = (low, high) if low < high else (both.min(), both.max())
     edges = np.linspace(low, high, BINS + 1)
+    if (both == np.rint(both)).all():  # as many whole numbers to each bin, else the bars look like a comb
+        width = math.ceil((high - low + 1) / BINS)
+        edges = np.arange(math.floor(low), high + width + 1, width) - 0.5
     shares = [np.histogram(part, edges)[0] / max(len(part), 1) for part in parts]
     ax.stairs(shares[0], edges, fill=True, color=REAL, alpha=0.45, lw=0)
     ax.stairs(shares[1], edges, color=SYNTHETIC, lw=1.2)
-    ax.set_yticks([])
-    ax.spines["left"].set_visible(False)
-    ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(_few_ticks())
-    ax.xaxis.set_major_formatter(lambda value, _: _tick(value))
+
+
+def _number_ticks(axis: Any, kind: str, values: Floats) -> None:
+    """A few ticks; dates as dates."""
+    span = float(values.max() - values.min()) if len(values) else 0.0
+    axis.set_major_locator(_few_ticks(2 if kind == "datetime" else 4))
+    axis.set_major_formatter(lambda value, _: _tick(value, kind, span))
 
 
 def draw_trends(found: TableEvaluation, kind: str = "svg") -> bytes:
@@ -223,7 +244,7 @@ def draw_pairs(found: TableEvaluation, pairs: Sequence[tuple[str, str]], seed: i
         for number, pair in enumerate(pairs):
             row, column = divmod(number, 2)
             couple = axes[row, 2 * column : 2 * column + 2]
-            _scatter_couple(couple, pair, found.views, rng)
+            _scatter_couple(couple, pair, found, rng)
             couple[0].set_title("real", loc="left", size=8.5, color=REAL, weight="bold")
             score = found.pairs[pair].synthetic
             couple[1].set_title("synthetic", loc="left", size=8.5, color=SYNTHETIC, weight="bold")
@@ -231,71 +252,80 @@ def draw_pairs(found: TableEvaluation, pairs: Sequence[tuple[str, str]], seed: i
         return _bytes(figure, kind)
 
 
-def _scatter_couple(axes: Any, pair: tuple[str, str], views: dict[str, View], rng: np.random.Generator) -> None:
-    scales = [_scale(name, views) for name in pair]
+def _scatter_couple(axes: Any, pair: tuple[str, str], found: TableEvaluation, rng: np.random.Generator) -> None:
+    scales = [_Scale(name, found) for name in pair]
     for ax, kind, colour in zip(axes, ("real", "synthetic"), (REAL, SYNTHETIC), strict=True):
-        x, y = (scale.places(views[kind], rng) for scale in scales)
+        x, y = (scale.places(found.views[kind], rng) for scale in scales)
         ax.set_axis_on()
         ax.scatter(x[:POINTS], y[:POINTS], s=5, color=colour, alpha=0.28, lw=0)
         ax.set(xlim=scales[0].ends, ylim=scales[1].ends)
         ax.set_xlabel(_short(pair[0], 28), color=INK, size=8)
-        if scales[0].kinds:
-            words = [_short(one, 11) for one in scales[0].kinds]
-            ax.set_xticks(range(len(words)), words, rotation=90 if max(map(len, words)) > 4 else 0)
-        else:
-            ax.xaxis.set_major_locator(_few_ticks())
-            ax.xaxis.set_major_formatter(lambda value, _: _tick(value))
-        if scales[1].kinds:
-            ax.set_yticks(range(len(scales[1].kinds)), [_short(one) for one in scales[1].kinds])
-        else:
-            ax.yaxis.set_major_locator(_few_ticks())
-            ax.yaxis.set_major_formatter(lambda value, _: _tick(value))
+        scales[0].mark(ax.xaxis, letters=11)
+        scales[1].mark(ax.yaxis)
     axes[0].set_ylabel(_short(pair[1], 28), color=INK, size=8)
     axes[1].set_yticklabels([])
 
 
-class _scale:
-    """Where the cells of a column go on an axis: numbers where they are, categories about whole numbers."""
+class _Scale:
+    """Where the cells of a column go on an axis: numbers where they are, and few values spread about whole numbers."""
 
-    def __init__(self, name: str, views: dict[str, View]) -> None:
-        self.name, self.kinds = name, []
-        both = pd.concat([_cells(view, name) for view in views.values()])
-        if name in views["real"].numbers:
-            low, high = np.nanquantile(both, [0.002, 0.998]) if both.notna().any() else (0.0, 1.0)
+    def __init__(self, name: str, found: TableEvaluation) -> None:
+        self.name, self.kind = name, found.columns[name].kind
+        cells = pd.concat([_cells(view, name) for view in found.views.values()]).dropna()
+        self.known: list[Any] = list(cells.value_counts().index[:MOST_KINDS])
+        self.is_number = name in found.views["real"].numbers
+        self.numbers = np.unique(cells.to_numpy(np.float64)) if self.is_number else np.empty(0)
+        if self.is_number:
+            self.known = self.numbers.tolist() if len(self.numbers) <= FEW_VALUES else []
+        self.ends = (-0.6, len(self.known) - 0.4)
+        if not self.known:
+            low, high = np.quantile(cells, TAILS) if len(cells) else (0.0, 1.0)
             room = 0.04 * (high - low) or 0.5
-            self.ends = (low - room, high + room)
-        else:
-            self.kinds = list(both.value_counts().index[:MOST_KINDS])
-            self.ends = (-0.6, len(self.kinds) - 0.4)
+            self.ends = (float(low - room), float(high + room))
 
-    def places(self, view: View, rng: np.random.Generator) -> np.ndarray:
+    def places(self, view: View, rng: np.random.Generator) -> Floats:
+        """Where the rows lie."""
         cells = _cells(view, self.name)
-        if not self.kinds:
+        if not self.known:
             return np.asarray(cells, np.float64)
-        codes = cells.map({one: place for place, one in enumerate(self.kinds)}).to_numpy(np.float64)
+        codes = cells.map({one: place for place, one in enumerate(self.known)}).to_numpy(np.float64)
         return np.asarray(codes + rng.uniform(-0.32, 0.32, len(codes)), np.float64)
+
+    def mark(self, axis: Any, letters: int = MOST_LETTERS) -> None:
+        """Set the ticks."""
+        if not self.known:
+            _number_ticks(axis, self.kind, self.numbers)
+            return
+        words = [_tick(one, self.kind) if self.is_number else _short(one, letters) for one in self.known]
+        turned = axis.axis_name == "x" and max(map(len, words)) > 4
+        axis.set_ticks(range(len(words)), words, rotation=90 if turned else 0)
 
 
 def _cells(view: View, name: str) -> pd.Series:
     return view.numbers[name] if name in view.numbers else view.texts[name]
 
 
-def _few_ticks() -> Any:
+def _few_ticks(most: int = 4) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
+    return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])
 
 
-def _tick(value: float) -> str:
-    """A number in few letters.
+def _tick(value: float, kind: str = "decimal", span: float = 99.0) -> str:
+    """A number, or a date, in few letters.
 
     Example:
         >>> _tick(250_000.0), _tick(1_500_000.0), _tick(0.25), _tick(-3.0)
         ('250k', '1.5M', '0.25', '-3')
+        >>> _tick(15_000.0, "datetime"), _tick(15_000.5, "datetime", span=1.0), _tick(15_000.0, "datetime", span=999.0)
+        ('2011-01-26', '26 12:00', '2011-01')
     """
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= unit:
-            return f"{value / (1e3 if letter == 'k' else unit):g}{letter}"
+    if kind == "datetime":
+        form = "%d %H:%M" if span < 3 else "%Y-%m-%d" if span < 400 else "%Y-%m"
+        return str((pd.Timestamp("1970-01-01") + pd.Timedelta(value, "D")).strftime(form))
+    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:g}{letter}"
     return f"{value:.6g}"
 
 

@@ -28,6 +28,7 @@ SAYS = {
     "copies": "rows that equal a learnt one in every cell.",
     "nearer_train": "rows that are nearer to what was learnt than to as many real rows that were not; 50 % is right.",
 }
+MEASURES = {"AUC": "area under the ROC curve", "R2": "R², 1 is best"}
 MEMORY = ("closest", "closest_low", "copies", "nearer_train")
 SHARES = ("copies", "nearer_train")
 WORST_PAIRS = 12
@@ -136,9 +137,7 @@ def _moves(moves: Moves) -> dict[str, Any]:
 
 
 def _score(name: str, found: TableEvaluation) -> dict[str, Any]:
-    target = found.columns[found.target].kind if found.target else ""
-    measure = "R², 1 is best" if target in ("integer", "decimal", "datetime") else "area under the ROC curve"
-    words = SAYS[name].format(target=found.target, measure=measure)
+    words = SAYS[name].format(target=found.target, measure=MEASURES.get(found.measure or ""))
     return {"name": WORDS[name], "score": _triple(found.scores[name], name in SHARES), "words": words}
 
 

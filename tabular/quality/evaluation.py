@@ -27,7 +27,7 @@ from .sampling import Sample, names_rows, own_schema, sampled
 from .shapes_trends import column_shapes, mean_score, pair_trends
 from .support import support_scores
 from .utility import Learner, utility_score
-from .views import NULL, View, frame_view, independent, taken
+from .views import NULL, View, as_texts, frame_view, independent, taken
 
 __all__ = ["evaluate_table"]
 
@@ -204,8 +204,12 @@ def _measure(found: TableEvaluation, learnt: View, fresh: View, drawn: View, sch
     if found.target is None:
         found.notes.append("no utility: there is no column that a model could learn to predict from others.")
     else:
+        # a number of two values, such as 0 and 1, is a class
+        coded = found.target in fresh.numbers and learnt.numbers[found.target].nunique() == 2
+        found.measure = "R2" if found.target in fresh.numbers and not coded else "AUC"
+        views = [as_texts(part, found.target) if coded else part for part in (*parts, fresh)]
         for name, learner in LEARNERS.items():
-            values = [utility_score(part, fresh, found.target, found.seed, learner) for part in parts]
+            values = [utility_score(part, views[-1], found.target, found.seed, learner) for part in views[:-1]]
             found.scores[name] = Score(*values)
     tell("closest records")
     found.scores |= _memory(learnt, fresh, drawn, rng, found.holdout is not None)

@@ -132,6 +132,7 @@ class TableEvaluation:
         compared: How many rows of each were compared.
         seed: Of the sample and of the models.
         target: The column of the utility scores.
+        measure: What these are: ``AUC`` for classes (the mean of each against the rest), ``R2`` for numbers.
         scores: By name; see `WORDS`.
         columns: By column.
         pairs: By pair of columns, its trend.
@@ -148,6 +149,7 @@ class TableEvaluation:
     compared: int
     seed: int
     target: str | None = None
+    measure: str | None = None
     scores: dict[str, Score] = field(default_factory=dict)
     columns: dict[str, ColumnFigures] = field(default_factory=dict)
     pairs: dict[Pair, Score] = field(default_factory=dict)
@@ -159,7 +161,7 @@ class TableEvaluation:
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain values; what is not defined is None."""
         found = {name: getattr(self, name) for name in ("real", "synthetic", "holdout", "rows", "compared", "seed")}
-        found |= {"version": 1, "target": self.target}
+        found |= {"version": 1, "target": self.target, "measure": self.measure}
         found["scores"] = {name: score._asdict() for name, score in self.scores.items()}
         found["columns"] = {name: _plain(asdict(column)) for name, column in self.columns.items()}
         found["pairs"] = [{"columns": list(pair), "trend": score._asdict()} for pair, score in self.pairs.items()]

@@ -15,6 +15,7 @@ from ..schema import ColumnSchema, Schema
 __all__ = [
     "NULL",
     "View",
+    "as_texts",
     "code_columns",
     "features",
     "frame_view",
@@ -95,6 +96,12 @@ def _texts(series: pd.Series, column: ColumnSchema) -> pd.Series:
     truth = column.kind == "boolean" or pd.api.types.is_bool_dtype(series.dtype)
     texts = series.astype(object).map(lambda cell: NULL if pd.isna(cell) else str(cell))
     return texts.str.lower() if truth else texts
+
+
+def as_texts(view: View, name: str) -> View:
+    """The rows with a column of numbers as one of categories."""
+    texts = view.texts.assign(**{name: _texts(view.numbers[name], ColumnSchema(name, "categorical"))})
+    return View(view.numbers.drop(columns=name), texts)
 
 
 def taken(view: View, rows: NDArray[np.integer] | slice) -> View:

@@ -47,6 +47,16 @@ def test_real_rows_score_high_and_independent_columns_low(found):
     assert found.compared == 300
 
 
+def test_a_number_of_two_values_is_a_class(found):
+    coded = [frame.assign(kind=(frame["kind"] == "gold") * 1) for frame in (loans(), loans(300, seed=5))]
+    numbers = evaluate_table(*coded, target="kind")
+    texts = evaluate_table(loans(), loans(300, seed=5), target="kind")
+    assert (found.measure, numbers.measure) == ("AUC", "AUC")
+    for name in ("utility", "utility_linear"):
+        assert numbers.scores[name][:2] == pytest.approx(texts.scores[name][:2])
+    assert evaluate_table(loans(), loans(), target="end").measure == "R2"
+
+
 def test_copies_are_told(found):
     learnt = loans()
     copies = evaluate_table(learnt, learnt, target="kind")
