@@ -479,3 +479,10 @@ def test_a_job_of_the_library_is_what_the_command_makes(folder, capsys):
     run(capsys, "job.yaml", "--out", "made")
     run_job(SynthesizeJob("t.csv", rules="r.rules", engine="copula", rows=850, rows_per_part=100, seed=3), "here")
     assert content("made") == content("here")
+
+
+def test_the_job_that_the_documentation_shows_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(page.partition("```python\n")[2].partition("```")[0], {})
+    assert Path("squares/2.txt").read_text() == "4"
