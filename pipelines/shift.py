@@ -65,6 +65,7 @@ class ShiftDataModule(ResumableDataModule):
         self.set_name, self.root, self.size, self.settings = name, root, size, dict(settings or {})
         self.batch_size = batch_size
         self.shift_set: ShiftSet | None = None
+        self._graphs: dict[str, _PartGraphs] = {}
 
     @classmethod
     def from_set(cls, shift_set: ShiftSet, **settings: Any) -> "ShiftDataModule":
@@ -129,7 +130,9 @@ class ShiftDataModule(ResumableDataModule):
         )
 
     def _part(self, part: str, sampler: FixedBatchSampler) -> DataLoader[Batch]:
-        return self._loader(_PartGraphs(self.loaded.parts[part], part), sampler, Batch.from_data_list)
+        if part not in self._graphs:
+            self._graphs[part] = _PartGraphs(self.loaded.parts[part], part)
+        return self._loader(self._graphs[part], sampler, Batch.from_data_list)
 
     def _facts(self) -> object:
         facts = (self.set_name, sorted(self.settings.items()), self.seed, self.data_seed, self.batch_size)

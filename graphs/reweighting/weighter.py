@@ -175,7 +175,7 @@ class DecorrelationWeighter:
         if reason := obstacle(len(rows.z), varies, found):
             return self._uniform(batch, allowed, reason)
         form = dependence_form(values.float(), found, self.features, num_features=self.num_features, seed=self.seed)
-        solved = self._solve(form, allowed, self._start(batch, allowed))
+        solved = self._solve(form, allowed, self._start(rows, allowed))
         share = solved.weights
         if not share.isfinite().all() or abs(float(share.sum()) - 1) > 1e-5:
             return self._uniform(batch, allowed, "a solver that failed")
@@ -209,12 +209,11 @@ class DecorrelationWeighter:
             return self.clusterer.update(rows.z, rows.environment)
         return torch.arange(rows.z.shape[1], device=rows.z.device)
 
-    def _start(self, batch: Rows, allowed: WeightSet) -> Tensor:
-        """Start from the last weights of the same samples, and uniform ones of the others."""
-        start = allowed.uniform.clone()
-        if batch.sample_id is not None:
-            start[: len(batch.z)] *= self.store.get(batch.sample_id, default=1.0)
-        return allowed.project(start)
+    def _start(self, rows: Rows, allowed: WeightSet) -> Tensor:
+        """Start from the last weights of the same samples, remembered ones among them, and uniform ones of others."""
+        if rows.sample_id is None:
+            return allowed.uniform
+        return allowed.project(allowed.uniform * self.store.get(rows.sample_id, default=1.0))
 
     def _solve(self, form: DependenceForm, allowed: WeightSet, start: Tensor) -> Solution:
         objective, solution = Objective(form, self.alpha), Solution(start, 0.0, 0)
