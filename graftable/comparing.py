@@ -107,8 +107,9 @@ def compare(
         2
     """
     many = [configs] if isinstance(configs, str | Path | Mapping) else list(configs)
-    plans = [_narrowed(read_plan(config), sets, methods, seeds) for config in many]
+    plans = [read_plan(config) for config in many]
     _check_names(plans, sets, methods)
+    plans = [_narrowed(plan, sets, methods, seeds) for plan in plans]
     folder = str(data) if data is not None else os.environ.get(FOLDER_VARIABLE)
     for plan in plans:
         for one in [*plan.tuning_runs(), *_planned(plan, {}, plan.seeds)]:
