@@ -6,6 +6,7 @@ nothing else. All three are as many rows, and are compared with the same real ro
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,7 +34,9 @@ __all__ = ["evaluate_table"]
 
 ROWS = 10_000  # of each part that are compared
 FEWEST = 20  # rows of a table that are worth a comparison
+FEW = 500  # rows below which figures are coarse
 MOST_CLASSES = 50  # of a target
+LARGEST = 1e18  # number that boosted trees can take the square of
 LEARNERS: Mapping[str, Learner] = {"utility": "xgboost", "utility_linear": "linear"}
 
 Progress = Callable[[str], None]
@@ -107,9 +110,9 @@ def evaluate_table(
         for place, (name, table) in enumerate(tables.items())
     }
     found = _prepared(sources, samples, rows, seed)
-    learnt, fresh, drawn, left_out = _views(samples, found.compared)
+    (learnt, fresh, drawn), notes = _views(samples, found.compared)
     found.target = _target(target, learnt, schema, sources["real"])
-    found.notes = _notes(found, left_out, rows, sorted(set(tables["synthetic"].names) - set(schema.names)))
+    found.notes = _notes(found, rows, sorted(set(tables["synthetic"].names) - set(schema.names))) + notes
     found.views = {"real": fresh, "synthetic": drawn}
     tell("rules")
     if len(rule_set):
@@ -153,27 +156,33 @@ def _prepared(sources: dict[str, str], samples: dict[str, Sample], rows: int, se
     )
 
 
-def _views(samples: dict[str, Sample], size: int) -> tuple[View, View, View, list[str]]:
-    """As many learnt, fresh and synthetic rows, and the columns that were left out."""
-    left_out = names_rows(samples["real"])
-    views = {}
+def _views(samples: dict[str, Sample], size: int) -> tuple[tuple[View, View, View], list[str]]:
+    """As many learnt, fresh and synthetic rows, and what was done to their columns."""
+    left_out, notes, views = names_rows(samples["real"]), [], {}
+    if left_out:
+        notes.append(f"left out, as they name rows, or nearly all of their cells differ: {', '.join(left_out)}.")
     for name, sample in samples.items():
         kept = Schema(tuple(column for column in sample.schema if column.name not in left_out))
         if not len(kept.names):
             raise DataError("every column names its rows, so there is nothing to compare; give a table with others.")
         views[name] = frame_view(sample.frame, kept, {column.name for column in kept if column.is_numeric})
+    for name in views["real"].numbers:
+        largest = max(float(view.numbers[name].abs().max()) for view in views.values())
+        if largest > LARGEST:
+            power = math.floor(math.log10(largest))
+            notes.append(f"{name} is measured in units of 1e{power}.")
+            for view in views.values():
+                view.numbers[name] /= 10.0**power
     fresh = taken(views["holdout"], slice(size)) if "holdout" in views else taken(views["real"], slice(size, 2 * size))
-    return taken(views["real"], slice(size)), fresh, taken(views["synthetic"], slice(size)), left_out
+    return (taken(views["real"], slice(size)), fresh, taken(views["synthetic"], slice(size))), notes
 
 
-def _notes(found: TableEvaluation, left_out: list[str], rows: int, strange: list[str]) -> list[str]:
+def _notes(found: TableEvaluation, rows: int, strange: list[str]) -> list[str]:
     notes = []
     if found.compared == rows:
         notes.append(f"{rows:,} rows of each part were taken at random; rules were checked on all.")
-    if found.compared < 500:
+    if found.compared < FEW:
         notes.append(f"{found.compared} rows are few: expect every figure to move by some hundredths.")
-    if left_out:
-        notes.append(f"left out, as they name rows: {', '.join(left_out)}.")
     if strange:
         notes.append(f"columns that only {found.synthetic} has were left out: {', '.join(strange)}.")
     return notes
@@ -221,13 +230,14 @@ def _null_shares(view: View) -> dict[str, float]:
 
 
 def _target(target: str | None, learnt: View, schema: Schema, real: str) -> str | None:
-    """The column to predict: the one that was asked for, or the last that can be one, of at least two columns.
+    """The column to predict: the one that was asked for, or the last that can be one and is no date.
 
     Raises:
         ConfigError: If the one that was asked for cannot be predicted.
     """
     if target is None:
-        able = (name for name in reversed(schema.names) if not _why_no_target(name, learnt))
+        undated = (name for name in reversed(schema.names) if schema[name].kind != "datetime")
+        able = (name for name in undated if not _why_no_target(name, learnt))
         return next(able, None)
     if why := _why_no_target(target, learnt):
         raise ConfigError(f"--target {target}: the column {why}, so nothing can be learnt of it; choose another.")

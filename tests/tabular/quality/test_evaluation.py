@@ -72,7 +72,7 @@ def test_copies_are_told(found):
 def test_columns_that_name_rows_are_left_out_and_said(found):
     assert list(found.columns) == ["start", "end", "fee", "kind", "day"]
     assert found.columns["day"].kind == "datetime"
-    assert any("left out, as they name rows: id, name." in note for note in found.notes)
+    assert any("cells differ: id, name." in note for note in found.notes)
 
 
 def test_rules_are_counted_on_all_rows_by_hand(found):
@@ -165,9 +165,18 @@ def test_nulls_and_empty_and_constant_columns_are_lived_with():
     found = evaluate_table(real, made)
     assert found.columns["kind"].null.synthetic == 1
     assert found.columns["fee"].null.synthetic == pytest.approx(0.34, abs=0.1)
-    assert found.target == "day"
+    assert found.target == "kind"
     json.loads(found.to_json())
     str(found)
+
+
+def test_numbers_of_any_size_score_as_small_ones():
+    parts = loans(200), loans(200, seed=1)
+    small = evaluate_table(*parts, target="kind").to_dict()
+    huge = evaluate_table(*(part.assign(end=part["end"] * 1e300) for part in parts), target="kind").to_dict()
+    assert "end is measured in units of 1e302." in huge["notes"]
+    for name, score in small["scores"].items():
+        assert huge["scores"][name] == pytest.approx(score, abs=0.01), name
 
 
 @pytest.mark.parametrize(
