@@ -152,6 +152,7 @@ def do_run(run: Run, folder: str | None, *, matrices: bool = False) -> dict[str,
     except GraftableError as error:
         record["error"] = " ".join(str(error).split())
     return record | {
+        "torch": torch.__version__,
         "seconds": round(time.process_time() - begun, 2),
         "clock": round(time.monotonic() - clock, 2),
     }
