@@ -32,7 +32,10 @@ L2R_ROWS = {"erm", "erm_refit", "l2r", "l2r_permuted", "l2r_random_clusters"}
 
 def lasting(records):
     """Records without the times that they took."""
-    return {key: {k: v for k, v in record.items() if k not in ("seconds", "clock", "torch")} for key, record in records.items()}
+    return {
+        key: {k: v for k, v in record.items() if k not in ("seconds", "clock", "torch")}
+        for key, record in records.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,14 @@ def start(folder, config):
     path.write_text(yaml.safe_dump({"config_version": 1, **config}, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "graftable", "compare", str(path), "--out", str(folder / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
+    )
 
 
 def stop(folder, sent, after):
