@@ -1,6 +1,8 @@
 """Draw the pictures of these pages: all (a minute on one core), or ``python docs/draw_pictures.py kernels``."""
 
+import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +25,10 @@ from graftable.graphs.shift import load_shift_set
 from graftable.models.lggm import LGGM
 from graftable.models.pretrained import load_pretrained
 from graftable.pipelines.readers import read_graphs
+from graftable.table_charts import SHARES, draw_marginals, draw_trends
 from graftable.tabular import repair, synthesize
+from graftable.tabular.quality import evaluate_table
+from graftable.tabular.quality.figures import WORDS
 
 FOLDER = Path(__file__).parent / "pictures"
 SIZE = 80
@@ -110,7 +115,7 @@ def _row_name(operator: str, direction: str) -> str:
 def shrink(picture: Path) -> None:
     """Keep 96 colours: a third of the bytes, since the history keeps every version."""
     # small areas of bright colours lose them to the cut by frequency
-    rare = picture.stem == "shift_sets"
+    rare = picture.stem in ("shift_sets", "table_quality")
     with Image.open(picture) as image:
         plain, method = image.convert("RGB"), Image.Quantize.FASTOCTREE if rare else None
         plain.quantize(256 if rare else 96, method, dither=Image.Dither.NONE).save(picture, optimize=True)
@@ -247,6 +252,41 @@ def _paint_shifted(axes: Axes, name: str, graph: Data) -> None:
     axes.spines[:].set_visible(False)
 
 
+TABLES = Path(os.environ.get("GRAFTABLE_DATA", "../shared/data/graphs")).parent / "tabular"
+
+
+def draw_table_quality() -> None:
+    """From the report on rows that the copula drew: its scores, the columns that are least alike, and pairs."""
+    rows = pd.read_csv(TABLES / "adult.csv.gz").drop(columns="split").sample(15_000, random_state=0)
+    learnt, held = rows[:5000], rows[5000:]
+    made, _ = synthesize(learnt, rules=TABLES / "adult.own.rules.txt", engine="copula")
+    found = evaluate_table(learnt, made, holdout=held, target="income")
+    figure = Figure(figsize=(11, 2.1), layout="constrained")
+    axes, names = figure.subplots(), [name for name in SHARES if name in found.scores]
+    for y, name in enumerate(names):
+        score = found.scores[name]
+        axes.plot((min(score), max(score)), (y, y), c="#e4e1da", lw=2, zorder=0)
+        for value, colour, word in zip(score, ("#3b6ea8", "#4a9b8e", "#a3aebb"), score._fields, strict=True):
+            label = {"synthetic": "synthetic rows", "real": "other real rows", "independent": "independent columns"}[
+                word
+            ]
+            axes.plot(value, y, "o", c=colour, ms=7, label=label if not y else None, zorder=2 if word == "real" else 3)
+    axes.set(xlim=(-0.01, 1.01), ylim=(len(names) - 0.4, -0.6))
+    axes.set_yticks(range(len(names)), [WORDS[name] for name in names])
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", lw=0.4)
+    axes.spines[:].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=130)
+    parts = (stream.getvalue(), draw_marginals(found, "png", most=8), draw_trends(found, "png"))
+    pictures = [Image.open(io.BytesIO(part)).convert("RGB") for part in parts]
+    page = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
+    for place, picture in enumerate(pictures):
+        page.paste(picture, ((page.width - picture.width) // 2, sum(p.height for p in pictures[:place])))
+    page.save(FOLDER / "table_quality.png")
+
+
 PICTURES = {
     "domains": draw_domains,
     "prompts": draw_prompts,
@@ -255,6 +295,7 @@ PICTURES = {
     "repair": draw_repair,
     "shift_sets": draw_shift_sets,
     "synthesis": draw_synthesis,
+    "table_quality": draw_table_quality,
 }
 
 

@@ -95,9 +95,9 @@ def score_chart(scores: dict[str, Score]) -> dict[str, Any]:
     }
 
 
-def draw_marginals(found: TableEvaluation, kind: str = "svg") -> bytes:
+def draw_marginals(found: TableEvaluation, kind: str = "svg", most: int = MOST_COLUMNS) -> bytes:
     """Each column of the real and the synthetic rows, those that are least alike first."""
-    names = sorted(found.columns, key=lambda name: _number(found.columns[name].shape.synthetic))[:MOST_COLUMNS]
+    names = sorted(found.columns, key=lambda name: _number(found.columns[name].shape.synthetic))[:most]
     across = min(4, len(names))
     down = math.ceil(len(names) / across)
     with rc_context(STYLE):
