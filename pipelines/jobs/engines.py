@@ -99,8 +99,9 @@ def _work(connection: Connection, task: Task) -> None:
             connection.send(make(connection.recv()))
     except EOFError:
         return
-    except GraftableError as error:
-        connection.send(error)
+    except GraftableError as error:  # as the plain error that it is one of: some cannot be pickled
+        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == GraftableError.__module__)
+        connection.send(kind(str(error)))
     except Exception as error:
         connection.send(RuntimeError("".join(traceback.format_exception(error))))
 

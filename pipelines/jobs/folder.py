@@ -36,6 +36,7 @@ __all__ = ["SHARED", "Entry", "JobFolder", "digest"]
 Entry = dict[str, Any]
 """A line of the manifest: ``part``, ``name``, ``rows``, ``figures``, ``files`` (checksums); ``reason`` if it failed."""
 
+KEYS = {"part", "name", "rows", "quarantined", "figures", "files"}
 VERSION = 1
 JOB, MANIFEST, DONE, QUARANTINE, SHARED, LOCK = (
     "_job.json",
@@ -95,7 +96,8 @@ class JobFolder:
             raise ConfigError(f"--out {self.path} is a file; give the name of a folder.")
         if not self.path.is_dir() or (self.path / JOB).is_file():
             return
-        strange = sorted(p.name for p in self.path.iterdir() if not p.name.startswith(".") and p.name != SHARED)
+        ours = SHARED if (self.path / SHARED / CHECKSUMS).is_file() else ""
+        strange = sorted(p.name for p in self.path.iterdir() if not p.name.startswith(".") and p.name != ours)
         if strange:
             raise ConfigError(
                 f"--out {self.path}: holds {strange[0]}, and no job was begun there; give an empty or new folder."
@@ -145,17 +147,29 @@ class JobFolder:
         }
         said["digest"] = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         if not (self.path / JOB).is_file():
-            self._discard(SHARED)  # of a run that was killed before it had written what it was
+            self._discard_shared()  # of a run that was killed before it had written what it was
             return said
         before = _read_json(self.path / JOB)
         if before is None:
             raise ConfigError(f"{self.path / JOB}: cannot be read; remove the folder, or give another --out.")
-        if before != said and (what := _difference(before, said, sources)):
+        if what := _difference(before, said, sources):
             raise ConfigError(f"{self.path}: {what}; go on with that, give another --out, or remove the folder.")
         return said
 
     def write_job(self, said: Entry) -> None:
-        """Write ``_job.json``, with which the job counts as begun."""
+        """Write ``_job.json``, with which the job counts as begun.
+
+        Raises:
+            ConfigError: If what the parts share had to be made anew, and is not what it was.
+        """
+        shared = self.path / SHARED / CHECKSUMS
+        said = said | {"shared": digest(shared) if shared.is_file() else None}
+        before = _read_json(self.path / JOB)
+        if before is not None and before.get("shared") != said["shared"]:
+            raise ConfigError(
+                f"{self.path / SHARED}: was damaged, and is another when made anew, as on another machine; remove "
+                f"{self.path}, or give another --out."
+            )
         self._write(JOB, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
 
     @contextlib.contextmanager
@@ -165,7 +179,7 @@ class JobFolder:
         if known is not None and known == _checksums(self.path / SHARED):
             yield None
             return
-        self._discard(SHARED)
+        self._discard_shared()
         aside = self.path / SHARED_SOON
         aside.mkdir()
         yield aside
@@ -187,8 +201,8 @@ class JobFolder:
             return {}
         found = {}
         for line in text.splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                entry = json.loads(line)
+            entry = _parsed(line)
+            if isinstance(entry, dict) and entry.keys() >= KEYS and isinstance(entry["files"], dict):
                 found[entry["part"]] = entry
         return found
 
@@ -239,12 +253,15 @@ class JobFolder:
         if not path.is_file() or path.read_bytes() != text.encode():
             write_text(path, text)
 
-    def _discard(self, name: str) -> None:
-        shutil.rmtree(self.path / name, ignore_errors=True)
+    def _discard_shared(self) -> None:
+        """Move it aside in one step, so that a kill leaves no half of it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.path / SHARED, self.path / SHARED_SOON)
+        self._sweep()
 
     def _sweep(self) -> None:
         """Delete what a run that was killed had half-made."""
-        self._discard(SHARED_SOON)
+        shutil.rmtree(self.path / SHARED_SOON, ignore_errors=True)
         remove_stale_parts(self.path)
 
 
@@ -296,6 +313,14 @@ def _lines(entries: Iterable[Entry]) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _parsed(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _parsed(text: bytes) -> Any:
+    """A text as JSON; None if it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
         return None

@@ -222,7 +222,9 @@ class RepairJob(Job):
         folder = Path(self.tables)
         if not folder.is_dir():
             raise DataError(f"{folder}: there is no such folder; expected one that holds the tables.")
-        names = sorted(p.name for p in folder.iterdir() if p.name.endswith(ENDINGS) and p.name[0] not in "._")
+        lists = QuarantineFile.path(Path("x")).name[1:]  # what earlier repairs have written beside their tables
+        found = [p.name for p in folder.iterdir() if p.name.endswith(ENDINGS) and not p.name.endswith(lists)]
+        names = sorted(name for name in found if name[0] not in "._")
         if not names:
             raise DataError(f"{folder}: holds no table; expected files that end in {', '.join(ENDINGS)}.")
         return [Part(index, name) for index, name in enumerate(names)]

@@ -8,6 +8,13 @@ from graftable.errors import DataError
 from graftable.pipelines.jobs.job import Job, Made, Part
 
 
+class StrangeError(DataError):
+    """One that cannot be pickled, as its constructor takes more than a sentence."""
+
+    def __init__(self, message: str, more: int):
+        super().__init__(message)
+
+
 class Letters(Job):
     """A letter three times, in a file for each; letters may fail, kill who makes them, or wait for the file ``go``."""
 
@@ -28,7 +35,7 @@ class Letters(Job):
             while letter in self.waits and not target.parent.with_name("go").exists():
                 time.sleep(0.01)
             if letter in self.broken:
-                raise DataError(f"{part.name}: is broken.")
+                raise StrangeError(f"{part.name}: is broken.", 1)
             if letter in self.deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
             aside = target.with_name(f".{target.name}.0.part")

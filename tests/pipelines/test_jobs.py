@@ -322,6 +322,20 @@ def test_another_job_is_refused_in_a_folder_that_was_begun(what, folder, capsys)
     assert sentence in mistake(capsys, "job.yaml", *arguments)
 
 
+def test_a_folder_of_the_users_own_is_not_taken_for_ours(tmp_path):
+    (tmp_path / "_shared").mkdir()
+    with pytest.raises(ConfigError, match="holds _shared, and no job was begun there"):
+        run_job(Letters(), tmp_path)
+
+
+def test_what_is_shared_must_be_what_it_was_when_made_again(tmp_path, monkeypatch):
+    run_job(Letters(), tmp_path)
+    (tmp_path / "_shared" / "times").unlink()
+    monkeypatch.setattr(Letters, "prepare", lambda self, shared, progress: (shared / "times").write_text("4"))
+    with pytest.raises(ConfigError, match="was damaged, and is another when made anew"):
+        run_job(Letters(), tmp_path)
+
+
 def test_another_content_of_what_is_read_is_refused(folder, capsys):
     run(capsys, "job.yaml")
     Path("t.csv").write_text(loans(seed=2).to_csv(index=False))
@@ -446,6 +460,19 @@ def test_a_table_that_is_mended_is_made_by_the_next_run(tables, capsys):
     assert "3 parts were there already" in out
     assert run(capsys, "repair.yaml", "--out", "whole")[0] == 0
     assert content() == content("whole")
+
+
+def test_rows_that_cannot_be_repaired_are_listed_beside_their_table(tables, capsys):
+    loans(60, 2).to_csv("in/b.csv", index=False)
+    code, out, _ = run(capsys, "repair.yaml", "--job.pin", "[start, end]")
+    assert code == 3
+    assert "rows are in quarantine" in out
+    whole = content()
+    assert {"a.csv.quarantine.csv", "c.csv.quarantine.csv"} == {name for name in whole if "quarantine" in name}
+    Path("made/c.csv.quarantine.csv").unlink()
+    code, out, _ = run(capsys, "repair.yaml", "--job.pin", "[start, end]")
+    assert (code, content()) == (3, whole)
+    assert "3 parts were there already" in out
 
 
 def test_a_full_disk_is_no_fault_of_a_table(tables, monkeypatch):
