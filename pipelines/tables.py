@@ -93,6 +93,7 @@ class TableDataModule(ResumableDataModule):
         self.given: Any = None
         self.frames: dict[str, pd.DataFrame] = {}
         self.left_out = 0
+        self._content = 0  # a mark of the training rows
 
     @classmethod
     def from_table(cls, table: Any, **settings: Any) -> "TableDataModule":
@@ -130,6 +131,7 @@ class TableDataModule(ResumableDataModule):
                 "split_fractions a larger first share."
             )
         self.frames = frames
+        self._content = int(pd.util.hash_pandas_object(frames["train"], index=False).sum())
 
     def _read(self) -> tuple[Any, list[str | None] | None]:
         """What `open_table` takes, and the splits that records name."""
@@ -193,8 +195,7 @@ class TableDataModule(ResumableDataModule):
 
     def _facts(self) -> object:
         train = self.frames.get("train", pd.DataFrame())
-        content = int(pd.util.hash_pandas_object(train, index=False).sum()) if len(train) else 0
-        return self.seed, self.cells_per_batch, tuple(train.columns), len(train), content
+        return self.seed, self.cells_per_batch, tuple(train.columns), len(train), self._content
 
 
 def _unchanged(batch: pd.DataFrame) -> pd.DataFrame:
