@@ -136,10 +136,11 @@ class Compiled:
                     max_rows=self.max_rows,
                 )
             except ContradictionError as error:
-                self._programs[pattern] = error
+                self._programs[pattern] = error.with_traceback(None)
         found = self._programs[pattern]
         if isinstance(found, ContradictionError):
-            raise found
+            # a new one: an error that is kept would keep the frames of all that it was raised through
+            raise ContradictionError(str(found), found.rules)
         return found
 
     def nearest_nulls(self, nulls: Iterable[str], *, most: int = 3) -> frozenset[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .row_layout import RowLayout
 
@@ -88,6 +88,21 @@ class ConditionalVector:
                 own = slice(int(self._starts[place]), int(self._starts[place]) + self.sizes[place])
                 weights[own] = weights[own] * fixed[name]
         return self._one_hot(self._level(weights, n, columns))
+
+    def followed(self, condition: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """Conditions of rows that were changed: where the level of the asked column moved, that which it has now.
+
+        Args:
+            condition: ``(rows, width)``.
+            before: Rows of the layout with hard choices, ``(rows, layout.width)``.
+            after: The same rows, changed.
+        """
+        if not self.width:
+            return condition
+        asked = self._column == self._column[condition.argmax(1)][:, None]
+        old, new = (torch.where(asked, row[:, -self.width :], 0.0) for row in (before, after))
+        moved = (old.argmax(1) != new.argmax(1))[:, None]
+        return torch.where(moved, nn.functional.one_hot(new.argmax(1), self.width).to(condition.dtype), condition)
 
     def _level(self, weights: Tensor, n: int, columns: Tensor | None = None) -> Tensor:
         """Levels drawn by weight inside columns that are drawn evenly."""

@@ -115,7 +115,8 @@ class CTGANGenerator(RowEngine, Generator):
         weight_decay: Of the generator.
         penalty: Weight of the gradient penalty.
         temperature: Of the choices; lower is harder.
-        leak: The share of a gradient that passes entries which rules moved.
+        leak: The share of a gradient that passes entries which rules moved; with less than all of it, what rules bring
+            to a fixed value (an integer, say, that belongs to a text) is hardly learnt.
         decay: Of the averaged weights of the generator.
         modes: The most Gaussians of a column.
         levels: The most levels of a column of texts; rare texts share levels.
@@ -143,7 +144,7 @@ class CTGANGenerator(RowEngine, Generator):
         weight_decay: float = 1e-6,
         penalty: float = 10.0,
         temperature: float = 0.2,
-        leak: float = 0.1,
+        leak: float = 1.0,
         decay: float = 0.99,
         modes: int = 10,
         levels: int = 100,
@@ -226,27 +227,34 @@ class CTGANGenerator(RowEngine, Generator):
         """How well the critic tells rows of the table from drawn ones, with the penalty on its slope."""
         condition, _, rows = self.conditions.draw(self.batch_size)
         with torch.no_grad():
-            fake, _ = self.fake(condition)
+            fake, met, _ = self.fake(condition)
         order = torch.randperm(self.batch_size)  # else a real row and a drawn one with the same condition go together
         real = torch.cat([self.layout.row(alpha[rows], codes[rows]), condition], 1)[order]
-        fake = torch.cat([fake, condition], 1)
+        fake = torch.cat([fake, met], 1)
         difference: Tensor = self.critic(fake).mean() - self.critic(real).mean()
         return difference + self.penalty * gradient_penalty(self.critic, real, fake)
 
     def generator_loss(self) -> Tensor:
         """How well drawn rows pass for real ones, and how well they meet their conditions."""
         condition, targets, _ = self.conditions.draw(self.batch_size)
-        fake, raw = self.fake(condition)
+        fake, met, raw = self.fake(condition)
         miss = self.layout.blocks.cross_entropy(raw[:, len(self.layout.numeric) :], targets).sum(1).mean()
-        realness: Tensor = self.critic(torch.cat([fake, condition], 1)).mean()
+        realness: Tensor = self.critic(torch.cat([fake, met], 1)).mean()
         return miss - realness
 
-    def fake(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Drawn rows, with the rules imposed if they are to be, and the raw output that they come from."""
+    def fake(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Drawn rows, with the rules imposed if they are to be, their conditions, and the raw output they come from.
+
+        Where rules moved the level that a condition asks for, the condition is that to which they moved it: a critic
+        that sees the old one beside the new level learns to tell corrected rows, not unreal ones.
+        """
         noise = torch.randn(len(condition), self.noise)
         raw = self.generator(torch.cat([noise, condition], 1))
         row = self.activated(raw)
-        return (self.layout.obey(row, self.view)[0] if self.view is not None else row), raw
+        if self.view is None:
+            return row, condition, raw
+        obedient, _ = self.layout.obey(row, self.view)
+        return obedient, self.conditions.followed(condition, row.detach(), obedient.detach()), raw
 
     def activated(self, raw: Tensor) -> Tensor:
         """Raw output as a row: values in [-1, 1] and hard choices."""
@@ -276,6 +284,10 @@ class CTGANGenerator(RowEngine, Generator):
         """How far the marginals of drawn rows are from those of some real ones, in [0, 1]."""
         with seeded(seed, 3):
             drawn = self.draw_from(generator, 2_000, {})
+        if self.view is not None:  # what counts is what the rules leave
+            count = len(self.layout.numeric)
+            row, _ = self.layout.obey(self.layout.row(*drawn), self.view)
+            drawn = row[:, :count], self.layout.blocks.argmax(row[:, count:])
         return marginal_distance(self.layout, (alpha, codes), drawn)
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:

@@ -58,7 +58,8 @@ class RuleView:
             rows: How many rows there are.
 
         Returns:
-            The numbers of ``guidance.numeric``, ``(rows, columns)``, and the levels of the rules' columns of texts.
+            The numbers of ``guidance.numeric``, ``(rows, columns)``, and the levels of the rules' columns of texts; of
+            the gradient of levels that moved, the share ``guidance.leak`` passes, as of numbers.
         """
         nothing = torch.full((rows,), torch.nan, dtype=torch.float64)
         given = [
@@ -72,7 +73,8 @@ class RuleView:
         corrected = {}
         for name, (_, back) in self._maps.items():
             moved = (found[name] != choices[name]).any(1, keepdim=True)
-            corrected[name] = torch.where(moved, (found[name] @ back).to(levels[name].dtype), levels[name])
+            passed = self.guidance.leak * (levels[name] - levels[name].detach())
+            corrected[name] = torch.where(moved, (found[name] @ back).to(levels[name].dtype) + passed, levels[name])
         return x, corrected
 
 

@@ -176,6 +176,10 @@ def test_a_forbidden_pattern_of_nulls_has_a_nearest_one():
         compiled.program({"c"})
     assert compiled.nearest_nulls({"c"}) == {"c", "d"}
     assert compiled.nearest_nulls({"c", "d"}) == {"c", "d"}
+    for _ in range(3):  # the error is kept, but not the frames it went through: they hold all that the asker holds
+        with pytest.raises(ContradictionError) as caught:
+            compiled.program({"c"})
+        assert len(caught.traceback) == 2
     assert Compiled(rules, schema, pinned=("d",)).nearest_nulls({"c"}) == frozenset()
 
 

@@ -15,6 +15,7 @@ from graftable.tabular.generators.ctgan import CTGANGenerator
 from graftable.tabular.generators.flow import FlowGenerator
 from graftable.tabular.generators.mixed_layout import Curve
 from graftable.tabular.generators.neural import Average, Best, holdout, seeded
+from graftable.tabular.generators.row_layout import RowLayout
 from graftable.tabular.generators.rule_guidance import RuleGuidance
 from graftable.tabular.generators.rule_view import obey_frame
 from graftable.tabular.generators.tvae import TVAEGenerator
@@ -145,6 +146,34 @@ def test_rows_inside_the_training_graph_obey(engine, fitted, world):
     assert (
         broken(model.layout.decode(row[:, :count], blocks.argmax(row[:, count:]), np.random.default_rng(0)), world) > 50
     )
+
+
+def test_a_condition_follows_its_level_where_rules_move_it_and_only_there(fitted):
+    model = fitted["ctgan", "training"]
+    conditions, blocks = model.conditions, model.layout.blocks
+    place = len(model.layout.numeric) + model.layout.categorical.index("plan")
+    before = torch.zeros(3, len(blocks), dtype=torch.int64)
+    after = before.clone()
+    after[1, place] = 1  # moved
+    after[2, 0] = 1  # another column moved
+    rows = [model.layout.row(torch.zeros(3, len(model.layout.numeric)), codes) for codes in (before, after)]
+    asked = rows[0][:, -conditions.width :]
+    met = conditions.followed(asked, *rows)
+    assert torch.equal(met[[0, 2]], asked[[0, 2]])
+    assert torch.equal(met[1], rows[1][1, -conditions.width :])
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.1, 1.0])
+def test_levels_that_rules_move_pass_the_leaks_share_of_a_gradient(leak, world):
+    frame, schema, _ = world
+    layout = RowLayout.fit(frame, schema)
+    view = layout.view(RuleGuidance(parse_rules("plan != 'free'\nstart >= 0", schema), schema, leak=leak))
+    codes = layout.encoder.codecs["plan"].encode(pd.Series(["gold", "free"]))[0]
+    levels = torch.nn.functional.one_hot(torch.from_numpy(codes).long(), layout.encoder.codecs["plan"].size).double()
+    _, found = view.obey({"start": torch.ones(2)}, {"plan": levels.requires_grad_()}, 2)
+    assert (found["plan"] != levels).any(1).tolist() == [False, True]
+    (slope,) = torch.autograd.grad(found["plan"].sum(), levels)
+    torch.testing.assert_close(slope, torch.tensor([[1.0], [leak]]).expand_as(slope).double())
 
 
 @pytest.mark.parametrize("constrain", ["none", "training"])
