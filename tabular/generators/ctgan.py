@@ -25,18 +25,17 @@ References:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from ..compiler import Compiled
-from ..schema import Schema
 from .conditional_vector import ConditionalVector
-from .interface import Arrays, Generator, Progress
-from .neural import Average, Best, at_least, holdout, linear, seeded, to_arrays, to_module, valid_constrain
+from .interface import Arrays
+from .neural import at_least, linear, seeded, to_arrays, to_module, valid_constrain
+from .neural_engine import Rows
 from .row_engine import RowEngine, marginal_distance
 
 __all__ = ["CTGANGenerator", "Critic", "RowGenerator", "gradient_penalty"]
@@ -98,7 +97,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     return (slope.reshape(len(mix), -1).square().sum(1).sqrt() - 1).square().mean()
 
 
-class CTGANGenerator(RowEngine, Generator):
+class CTGANGenerator(RowEngine):
     """Conditional GAN for tables.
 
     Args:
@@ -128,6 +127,9 @@ class CTGANGenerator(RowEngine, Generator):
     """
 
     engine: ClassVar[str] = "ctgan"
+    turns: ClassVar[tuple[str, ...]] = ("critic_loss", "generator_loss")
+    drawing: ClassVar[str] = "generator"
+    measure: ClassVar[str] = "marginal_distance"
 
     def __init__(
         self,
@@ -161,85 +163,70 @@ class CTGANGenerator(RowEngine, Generator):
 
     def build(self) -> None:
         """Make the networks for the layout; weights are drawn from torch's global generator."""
+        self.conditions = ConditionalVector(self.layout, torch.zeros(0))
         width, inputs = self.layout.width, self.noise + self.conditions.width
         self.generator = RowGenerator(inputs, [self.generator_width] * 2, width)
         self.critic = Critic(width + self.conditions.width, [self.critic_width] * 2, self.pac)
 
-    def fit(
-        self,
-        table: pd.DataFrame,
-        schema: Schema,
-        *,
-        rules: Compiled | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Learn a table; see `Generator.fit`."""
-        self.prepare(table, schema, rules)
-        alpha, codes = self.layout.encode(table, np.random.default_rng(seed))
-        train, held = holdout(len(table), 0.1, 5_000, seed)
-        self.conditions = ConditionalVector.fit(self.layout, codes[train])
-        with seeded(seed, 0):
-            self.build()
-        average, best = Average(self.generator, self.decay), Best(self.patience)
-        optimizers = self.optimizers()
-        steps = max(len(train) // self.batch_size, 1)
-        for epoch in range(self.epochs):
-            for step in range(steps):
-                with seeded(seed, 2, epoch * steps + step):
-                    self.training_step(optimizers, alpha[train], codes[train])
-                average.update(self.generator)
-            if epoch % 5 == 4 or epoch == self.epochs - 1:
-                distance = self.distance(average.module, alpha[held], codes[held], seed)
-                if progress is not None:
-                    progress((epoch + 1) / self.epochs, f"epoch {epoch + 1}: marginals {distance:.4f} apart")
-                if best.update(distance, average.module):
-                    break
-        self.generator.load_state_dict(best.weights)
-        return self
+    def look_over(self, rows: Rows) -> None:
+        """Remember which rows have which level: a step draws its rows among all, by their conditions."""
+        self.rows, self.conditions = rows, ConditionalVector.fit(self.layout, rows[1])
 
-    def optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-        """Of the critic and of the generator."""
-        betas = (0.5, 0.9)
-        return (
-            torch.optim.Adam(self.critic.parameters(), self.critic_lr, betas),
-            torch.optim.Adam(self.generator.parameters(), self.generator_lr, betas, weight_decay=self.weight_decay),
-        )
+    def networks(self) -> dict[str, nn.Module]:
+        """The two."""
+        return {"critic": self.critic, "generator": self.generator}
 
-    def training_step(
-        self, optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer], alpha: Tensor, codes: Tensor
-    ) -> tuple[float, float]:
-        """One step of the critic and one of the generator; gives their losses."""
-        of_critic, of_generator = optimizers
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam, with settings of each network."""
+        own: dict[str, Any] = {"params": self.generator.parameters(), "weight_decay": self.weight_decay}
+        groups = [{"params": self.critic.parameters(), "lr": self.critic_lr}, own | {"lr": self.generator_lr}]
+        return torch.optim.Adam(groups, betas=(0.5, 0.9))
+
+    def plan(self, rows: int) -> tuple[int, int]:
+        """Passes over as many rows as the table has, looked at after every fifth."""
+        steps = max(rows // self.batch_size, 1)
+        return self.epochs * steps, 5 * steps
+
+    def chosen(self, step: int, rows: int, seed: int) -> Tensor:
+        """Any: it only matters how many there are."""
+        return torch.arange(self.batch_size) % rows
+
+    def step_loss(self, rows: Rows, turn: int) -> Tensor:
+        """That of the critic or of the generator, on as many rows as these, drawn by their conditions."""
         self.critic.train()
         self.generator.train()
-        critic_loss = self.critic_loss(alpha, codes)
-        of_critic.zero_grad()
-        critic_loss.backward()
-        of_critic.step()
-        generator_loss = self.generator_loss()
-        of_generator.zero_grad()
-        generator_loss.backward()
-        of_generator.step()
-        return critic_loss.item(), generator_loss.item()
+        size = max(len(rows[0]) // self.pac, 2) * self.pac
+        return self.critic_loss(*self.rows, size) if turn == 0 else self.generator_loss(size)
 
-    def critic_loss(self, alpha: Tensor, codes: Tensor) -> Tensor:
-        """How well the critic tells rows of the table from drawn ones, with the penalty on its slope."""
-        condition, _, rows = self.conditions.draw(self.batch_size)
+    @torch.no_grad()
+    def score(self, network: nn.Module, rows: Rows, seed: int) -> float:
+        """How far the marginals of drawn rows are from those of real ones, in [0, 1]."""
+        with seeded(seed, 3):
+            drawn = self.draw_from(network, 2_000, {})
+        if self.view is not None:  # what counts is what the rules leave
+            count = len(self.layout.numeric)
+            row, _ = self.layout.obey(self.layout.row(*drawn), self.view)
+            drawn = row[:, :count], self.layout.blocks.argmax(row[:, count:])
+        return marginal_distance(self.layout, rows, drawn)
+
+    def critic_loss(self, alpha: Tensor, codes: Tensor, size: int) -> Tensor:
+        """How well the critic tells ``size`` rows of the table from drawn ones, with the penalty on its slope."""
+        condition, _, rows = self.conditions.draw(size)
         with torch.no_grad():
             fake, met, _ = self.fake(condition)
-        order = torch.randperm(self.batch_size)  # else a real row and a drawn one with the same condition go together
+        order = torch.randperm(size)  # else a real row and a drawn one with the same condition go together
         real = torch.cat([self.layout.row(alpha[rows], codes[rows]), condition], 1)[order]
         fake = torch.cat([fake, met], 1)
         difference: Tensor = self.critic(fake).mean() - self.critic(real).mean()
         return difference + self.penalty * gradient_penalty(self.critic, real, fake)
 
-    def generator_loss(self) -> Tensor:
-        """How well drawn rows pass for real ones, and how well they meet their conditions."""
-        condition, targets, _ = self.conditions.draw(self.batch_size)
+    def generator_loss(self, size: int) -> Tensor:
+        """How well ``size`` drawn rows pass for real ones with the critic as it is, and meet their conditions."""
+        condition, targets, _ = self.conditions.draw(size)
         fake, met, raw = self.fake(condition)
         miss = self.layout.blocks.cross_entropy(raw[:, len(self.layout.numeric) :], targets).sum(1).mean()
-        realness: Tensor = self.critic(torch.cat([fake, met], 1)).mean()
+        critic = {name: value.detach() for name, value in self.critic.named_parameters()}
+        realness: Tensor = functional_call(self.critic, critic, torch.cat([fake, met], 1)).mean()
         return miss - realness
 
     def fake(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -279,17 +266,6 @@ class CTGANGenerator(RowEngine, Generator):
             codes.append(self.layout.blocks.argmax(self.layout.blocks.gumbel(raw[:, count:], self.temperature)))
         return torch.cat(alphas), torch.cat(codes)
 
-    @torch.no_grad()
-    def distance(self, generator: nn.Module, alpha: Tensor, codes: Tensor, seed: int) -> float:
-        """How far the marginals of drawn rows are from those of some real ones, in [0, 1]."""
-        with seeded(seed, 3):
-            drawn = self.draw_from(generator, 2_000, {})
-        if self.view is not None:  # what counts is what the rules leave
-            count = len(self.layout.numeric)
-            row, _ = self.layout.obey(self.layout.row(*drawn), self.view)
-            drawn = row[:, :count], self.layout.blocks.argmax(row[:, count:])
-        return marginal_distance(self.layout, (alpha, codes), drawn)
-
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """All that was learnt."""
         arrays, extra = self.shared_state()
@@ -299,7 +275,7 @@ class CTGANGenerator(RowEngine, Generator):
     def restore(self, arrays: Arrays, extra: dict[str, Any]) -> None:
         """Take what `state` gave."""
         self.shared_restore(arrays, extra)
-        self.conditions = ConditionalVector(self.layout, torch.from_numpy(np.array(arrays["conditions"])))
         with seeded(0):
             self.build()
+        self.conditions = ConditionalVector(self.layout, torch.from_numpy(np.array(arrays["conditions"])))
         to_module(self.generator, arrays, "generator.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..schema import Schema
 from .cells import check_table
 from .interface import Arrays, Conditions
 from .neural import seeded
+from .neural_engine import NeuralEngine, Rows
 from .requests import force, may_be, meets
 from .row_layout import RowLayout
 from .rule_guidance import RuleGuidance, rules_from_text, rules_to_text
@@ -28,26 +29,31 @@ __all__ = ["RowEngine", "marginal_distance"]
 ROUNDS, TRIES = 4, 8  # how often, and with how many candidates at a time, a row that meets the conditions is looked for
 
 
-class RowEngine(ABC):
+class RowEngine(NeuralEngine):
     """The part of an engine on `RowLayout` that knows nothing of its networks."""
 
-    constrain: str
+    epochs: int
     modes: int
     levels: int
     leak: float
-    schema: Schema
     layout: RowLayout
     guidance: RuleGuidance | None
     view: RuleView | None
 
-    def prepare(self, table: pd.DataFrame, schema: Schema, rules: Compiled | None) -> None:
-        """Learn the layout and take in the rules.
-
-        Raises:
-            ConfigError: If rules are to act and none are given.
-        """
+    def prepare(self, table: pd.DataFrame, schema: Schema, rules: Compiled | None, seed: int) -> None:
+        """Learn the layout, take in the rules, and make the networks."""
         layout = RowLayout.fit(check_table(table, schema), schema, modes=self.modes, levels=self.levels)
         self._take(layout, schema, rules_to_text(rules.rules) if rules is not None else "")
+        with seeded(seed, 0):
+            self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the networks for the layout; weights are drawn from torch's global generator."""
+
+    def encode(self, table: pd.DataFrame, seed: int) -> Rows:
+        """Values and codes, with drawn modes."""
+        return self.layout.encode(table, np.random.default_rng(seed))
 
     def _take(self, layout: RowLayout, schema: Schema, rules: str) -> None:
         self.schema, self.layout, self.rules = schema, layout, rules

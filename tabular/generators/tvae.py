@@ -23,18 +23,15 @@ References:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..compiler import Compiled
-from ..schema import Schema
-from .interface import Arrays, Generator, Progress
+from .interface import Arrays
 from .mode_normalization import EDGE
-from .neural import Average, Best, at_least, holdout, linear, seeded, to_arrays, to_module, valid_constrain
+from .neural import at_least, linear, seeded, to_arrays, to_module, valid_constrain
+from .neural_engine import Rows
 from .row_engine import RowEngine
 
 __all__ = ["TVAEGenerator", "TVAENetwork", "kl_to_normal"]
@@ -77,7 +74,7 @@ def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
-class TVAEGenerator(RowEngine, Generator):
+class TVAEGenerator(RowEngine):
     """Variational autoencoder for tables.
 
     Args:
@@ -102,6 +99,7 @@ class TVAEGenerator(RowEngine, Generator):
     """
 
     engine: ClassVar[str] = "tvae"
+    step_seed: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -132,43 +130,34 @@ class TVAEGenerator(RowEngine, Generator):
         """Make the network for the layout; weights are drawn from torch's global generator."""
         self.network = TVAENetwork(self.layout.width, len(self.layout.numeric), self.hidden, self.latent)
 
-    def fit(
-        self,
-        table: pd.DataFrame,
-        schema: Schema,
-        *,
-        rules: Compiled | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Learn a table; see `Generator.fit`."""
-        self.prepare(table, schema, rules)
-        alpha, codes = self.layout.encode(table, np.random.default_rng(seed))
-        train, held = holdout(len(table), 0.1, 5_000, seed)
-        with seeded(seed, 0):
-            self.build()
-        average, best = Average(self.network, self.decay), Best(self.patience)
-        optimizer = torch.optim.Adam(self.network.parameters(), self.lr, weight_decay=self.weight_decay)
-        steps = -(-len(train) // self.batch_size)
-        for epoch in range(self.epochs):
-            with seeded(seed, 2, epoch):
-                order = train[torch.randperm(len(train))]
-            for step, rows in enumerate(order.split(self.batch_size)):
-                with seeded(seed, 3, epoch * steps + step):
-                    loss = self.loss(self.network, alpha[rows], codes[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                average.update(self.network)
-            if epoch % 5 == 4 or epoch == self.epochs - 1:
-                with seeded(seed, 5), torch.no_grad():
-                    score = self.loss(average.module, alpha[held], codes[held]).item()
-                if progress is not None:
-                    progress((epoch + 1) / self.epochs, f"epoch {epoch + 1}: loss {score:.4f} on held out rows")
-                if best.update(score, average.module):
-                    break
-        self.network.load_state_dict(best.weights)
-        return self
+    def networks(self) -> dict[str, nn.Module]:
+        """Encoder and decoder in one."""
+        return {"network": self.network}
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.network.parameters(), self.lr, weight_decay=self.weight_decay)
+
+    def plan(self, rows: int) -> tuple[int, int]:
+        """Passes over the table, looked at after every fifth."""
+        steps = -(-rows // self.batch_size)
+        return self.epochs * steps, 5 * steps
+
+    def chosen(self, step: int, rows: int, seed: int) -> Tensor:
+        """The next ones in the order of the pass."""
+        epoch, place = divmod(step, -(-rows // self.batch_size))
+        with seeded(seed, 2, epoch):
+            order = torch.randperm(rows)
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def step_loss(self, rows: Rows, turn: int) -> Tensor:
+        """See `loss`."""
+        return self.loss(self.network, *rows)
+
+    def score(self, network: nn.Module, rows: Rows, seed: int) -> float:
+        """The loss, with the same noise each time."""
+        with seeded(seed, 5), torch.no_grad():
+            return self.loss(network, *rows).item()
 
     def loss(self, network: nn.Module, alpha: Tensor, codes: Tensor) -> Tensor:
         """The mean of :math:`L` over some rows."""

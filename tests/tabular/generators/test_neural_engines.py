@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from graftable.errors import ConfigError, DataError
 from graftable.tabular import Schema, check, parse_rules
@@ -180,18 +181,13 @@ def test_levels_that_rules_move_pass_the_leaks_share_of_a_gradient(leak, world):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_gradients_reach_every_parameter(engine, constrain, fitted, world):
     model, frame = fitted[engine, constrain], world[0]
-    alpha, codes = model.layout.encode(frame, np.random.default_rng(0))
+    rows = model.encode(frame, 0)
+    model.look_over(rows)
+    networks = nn.ModuleDict(model.networks()).train().requires_grad_(True)
     with seeded(0):
-        if engine == "flow":
-            model.network.train().requires_grad_(True)
-            losses = [(model.loss(model.network, *model.layout.encode(frame, np.random.default_rng(0))), model.network)]
-        elif engine == "tvae":
-            losses = [(model.loss(model.network, alpha, codes), model.network)]
-        else:
-            model.conditions = type(model.conditions).fit(model.layout, codes)
-            model.generator.train()
-            losses = [(model.critic_loss(alpha, codes), model.critic), (model.generator_loss(), model.generator)]
-    for loss, module in losses:
+        losses = [model.step_loss(rows, turn) for turn in range(len(model.turns))]
+    modules = networks.values() if len(losses) > 1 else [networks]
+    for loss, module in zip(losses, modules, strict=True):
         for name, parameter in module.named_parameters():
             (slope,) = torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True)
             assert slope is not None, name
