@@ -19,7 +19,7 @@ from _common import RESULTS
 from graftable.comparing import compare
 from graftable.comparison_plan import read_plan
 from graftable.comparison_runs import RunFile
-from graftable.comparison_tables import tables, text_of
+from graftable.comparison_tables import tables, text_of, tuning_text
 
 CONFIGS = ("ood_motifs", "ood_molecules", "ood_sizes", "ood_others")
 GAINS = ("wheel_7", "wheel_9", "spurious_6", "spurious_9", "motif_concept")
@@ -65,6 +65,7 @@ def main():
         return
     for table in found:
         print(text_of(table), "\n")
+    print("\n".join(tuning_text(found)), "\n")
     print("What was aimed at for l2r, in two stages as by default")
     print("\n".join(line for table in found if (line := verdict(table))))
     seconds = sum(record["seconds"] for record in records.values())

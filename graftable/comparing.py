@@ -14,7 +14,7 @@ from graftable import __version__
 from graftable.comparison_plan import Plan, Run, read_plan
 from graftable.comparison_report import render_comparison
 from graftable.comparison_runs import RunFile, absence, do_run, one_thread, refuse_unusable
-from graftable.comparison_tables import Found, Table, choose, tables, text_of
+from graftable.comparison_tables import Found, Table, choose, tables, text_of, tuning_text
 from graftable.complaints import did_you_mean
 from graftable.errors import ConfigError, DataError
 from graftable.files import atomic_path, write_text
@@ -57,7 +57,7 @@ class Comparison:
     def __str__(self) -> str:
         done, planned = self.runs
         lines = [text_of(table) + "\n" for table in self.tables]
-        lines += self.left_out
+        lines += [*tuning_text(self.tables), *self.left_out]
         if done < planned:
             lines.append(f"{done} of {planned} runs are finished; the same command goes on.")
         return "\n".join(lines)

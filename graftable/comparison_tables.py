@@ -1,6 +1,5 @@
 """What the runs of a comparison say: means, intervals, and differences to plain training over the same seeds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from graftable.comparison_plan import CHEAP, Method, Plan, Run, Set, make_run, s
 from graftable.graphs.shift import bootstrap_interval, holm, paired_difference
 from graftable.graphs.shift.scores import HIGHER_IS_BETTER
 
-__all__ = ["COLUMNS", "Row", "Table", "choose", "find", "tables", "text_of"]
+__all__ = ["COLUMNS", "Row", "Table", "choose", "find", "tables", "text_of", "tuning_text"]
 
 COLUMNS = ("id_val", "ood_val", "oracle")
 """Whose best epoch is scored; the first is the headline, the last is what no user could choose by."""
@@ -298,9 +297,20 @@ def text_of(table: Table) -> str:
     l2r = table.row("l2r")
     if l2r is not None and l2r.to_refit:
         lines.append(f"  of l2r's difference, its weights: {l2r.to_refit['mean']:+.3f} {_ends(l2r.to_refit, '+')}")
-    if table.chosen:
-        lines.append(f"  chosen by tuning: {json.dumps(table.chosen)}")
     return "\n".join(lines)
+
+
+def tuning_text(found: Sequence[Table]) -> list[str]:
+    """What the tuning of each config chose, a line each."""
+    by_config = {table.config: table.chosen for table in found if table.chosen}
+    return [
+        f"{config}, chosen by tuning: "
+        + "; ".join(
+            f"{name} {', '.join(f'{key} {value}' for key, value in settings.items()) or 'as it is'}"
+            for name, settings in chosen.items()
+        )
+        for config, chosen in by_config.items()
+    ]
 
 
 def _seed_words(table: Table) -> str:
