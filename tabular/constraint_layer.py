@@ -116,7 +116,7 @@ class ConstraintLayer(nn.Module):
 
     def _by_nulls(self, x: Tensor, categories: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Rows with the same nulls have one program; most batches have no nulls, and no number out of range."""
-        if not x.numel():
+        if not len(x):
             return x.clone(), categories
         try:
             return self._corrected(x, categories, frozenset(), any_number=True)

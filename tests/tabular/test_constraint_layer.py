@@ -386,6 +386,16 @@ def test_float32_empty_and_strange_layouts():
     assert layer(x.bfloat16()).dtype == torch.bfloat16
 
 
+def test_rules_on_categories_alone_hold_where_there_are_no_numbers():
+    schema = Columns(kind("a", "x", "y"), kind("b", "p", "q"))
+    layer = ConstraintLayer(rule_set(Or((Not(Member("a", ("x",))), Member("b", ("p",))))), schema, [])
+    given = {"a": torch.tensor([0, 0, 1, 1]), "b": torch.tensor([0, 1, 0, 1])}
+    numbers, found = layer(torch.zeros(4, 0), given)
+    assert numbers.shape == (4, 0)
+    assert not ((found["a"] == 0) & (found["b"] == 1)).any()
+    assert all(torch.equal(found[name][[0, 2, 3]], given[name][[0, 2, 3]]) for name in given)
+
+
 def test_mistakes_are_named():
     schema, rules = chain()
     with pytest.raises(ConfigError, match=r"columns lacks c, of which the rules speak"):
