@@ -2,6 +2,7 @@
 
     python benchmarks/constrained_training.py             # 54 trainings, about half an hour of one core; can be resumed
     python benchmarks/constrained_training.py --summary   # the tables in Markdown, from the results
+    python benchmarks/constrained_training.py --picture docs/pictures/constrained_training.png
     python benchmarks/constrained_training.py --engines tvae --tables heloc --seeds 1
 
 Each engine learns one half of a table (4,000 rows) and is compared with the other, in four versions: U, the rows as an
@@ -37,9 +38,30 @@ SETTINGS = {
 }
 PACKAGES = ("graftable", "torch", "numpy", "xgboost-cpu")
 VERSIONS = {"U": "none", "P": "none", "R": "none", "C": "training"}  # how each is trained
-PAIRS = (("C", "U"), ("C", "P"), ("C", "R"), ("P", "U"), ("R", "P"))
-#: Scores that are compared, and whether more is better.
-COMPARED = {"utility": True, "c2st": True, "shape": True, "trend": True, "boundary": False}
+PAIRS = (("C", "U"), ("C", "P"), ("P", "U"), ("R", "P"))
+#: Scores that are compared: their names, and whether more is better.
+COMPARED = {
+    "utility": ("utility", True),
+    "c2st": ("C2ST", True),
+    "shape": ("shape", True),
+    "trend": ("trend", True),
+    "boundary": ("boundary off", False),
+}
+#: Columns of the table: titles, factors and digits.
+COLUMNS = {
+    "violating": ("break a rule, %", 100, 2),
+    "violating_untouched": ("without the last clamp, %", 100, 1),
+    "violating_finished": ("finished, %", 100, 2),
+    "moved": ("moved, %", 100, 1),
+    "distance": ("spreads a moved row", 1, 2),
+    "boundary": ("boundary off, %", 100, 1),
+    "utility": ("utility", 1, 3),
+    "utility_real": ("of real rows", 1, 3),
+    "c2st": ("C2ST", 1, 3),
+    "shape": ("shape", 1, 3),
+    "trend": ("trend", 1, 3),
+    "train_seconds": ("training, s", 1, 0),
+}
 
 
 class Judge:
@@ -75,8 +97,8 @@ class Judge:
         return {
             "violating_untouched": float(broken.any(0).mean()),
             "moved": report.moved_rows / len(rows),
-            "distance": sum(column.mean * column.moved for column in report.columns.values()) / moved,
-            "flipped": sum(column.flipped for column in report.columns.values()) / moved,
+            "distance": sum(column.mean * column.moved for column in report.COLUMNS.values()) / moved,
+            "flipped": sum(column.flipped for column in report.COLUMNS.values()) / moved,
         }
 
 
@@ -144,8 +166,9 @@ def interval(differences):
     from scipy.stats import t
 
     values = np.asarray(differences, float)
-    spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * spread) if len(values) > 1 else np.nan
+    if len(values) < 2:
+        return float(values.mean()) if len(values) else np.nan, np.nan
+    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def scored(found, engine, version, key):
@@ -171,33 +194,22 @@ def differences(found, first, second, key, engines):
 
 def verdict(mean, half, better):
     """What an interval says."""
-    if np.isnan(half) or abs(mean) <= half:
+    if np.isnan(half):
+        return "too few"
+    if abs(mean) <= half:
         return "no difference seen"
     return "gains" if (mean > 0) == better else "loses"
 
 
 def summary(found):
     """Lines of Markdown: the versions by table and engine, then the paired differences."""
-    columns = {
-        "violating": ("rows that break a rule, %", 100, 2),
-        "violating_finished": ("finished, %", 100, 2),
-        "moved": ("rows moved, %", 100, 1),
-        "distance": ("spreads a moved row", 1, 2),
-        "boundary": ("boundary off, %", 100, 1),
-        "utility": ("utility", 1, 3),
-        "utility_real": ("of real rows", 1, 3),
-        "c2st": ("C2ST", 1, 3),
-        "shape": ("shape", 1, 3),
-        "trend": ("trend", 1, 3),
-        "train_seconds": ("training, s", 1, 0),
-    }
-    yield "| table | engine | | " + " | ".join(title for title, _, _ in columns.values()) + " |"
-    yield "|---|---|---|" + "---|" * len(columns)
+    yield "| table | engine | | " + " | ".join(title for title, _, _ in COLUMNS.values()) + " |"
+    yield "|---|---|---|" + "---|" * len(COLUMNS)
     for table in RULES:
         for engine in SETTINGS:
             for version in VERSIONS:
                 cells = []
-                for key, (_, factor, digits) in columns.items():
+                for key, (_, factor, digits) in COLUMNS.items():
                     kept = [one for (of, _), one in scored(found, engine, version, key).items() if of == table]
                     cells.append(f"{factor * np.mean(kept):.{digits}f}" if kept else "")
                 if any(cells):
@@ -206,13 +218,45 @@ def summary(found):
     yield "| difference | score | " + " | ".join((*SETTINGS, "all three")) + " |"
     yield "|---|---|" + "---|" * (len(SETTINGS) + 1)
     for first, second in PAIRS:
-        for key, better in COMPARED.items():
+        for key, (name, better) in COMPARED.items():
             cells = []
-            for engines in [*((engine,) for engine in SETTINGS), tuple(SETTINGS)]:
+            for engines in groups():
                 values = differences(found, first, second, key, engines)
-                mean, half = interval(values) if values else (np.nan, np.nan)
+                mean, half = interval(values)
                 cells.append(f"{mean:+.3f} ± {half:.3f}, {verdict(mean, half, better)} ({len(values)})")
-            yield f"| {first} - {second} | {key} | " + " | ".join(cells) + " |"
+            yield f"| {first} - {second} | {name} | " + " | ".join(cells) + " |"
+
+
+def groups():
+    """The engines one by one, and all together."""
+    return [*((engine,) for engine in SETTINGS), tuple(SETTINGS)]
+
+
+def draw(found, path):
+    """The differences and their intervals, a panel a score and a row a pair of versions."""
+    from matplotlib.figure import Figure
+
+    words = {"C": "rules in training", "U": "no rules", "P": "rules on samples", "R": "finished only"}
+    colours = ("#3b6ea8", "#e0a030", "#4a9b8e", "black")
+    canvas = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = canvas.subplots(1, len(COMPARED), sharey=True)
+    for axes, (key, (name, better)) in zip(panels, COMPARED.items(), strict=True):
+        for y, (first, second) in enumerate(PAIRS):
+            for place, (engines, colour) in enumerate(zip(groups(), colours, strict=True)):
+                mean, half = interval(differences(found, first, second, key, engines))
+                label = "all three" if len(engines) > 1 else engines[0]
+                axes.errorbar(mean, y + 0.17 * (place - 1.5), xerr=half, fmt="o", ms=4, c=colour, label=label)
+        axes.axvline(0, c="black", lw=0.8)
+        axes.set_title(f"{name}\n{'right' if better else 'left'} is better", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", lw=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(PAIRS)), [f"{words[a]}\nminus {words[b]}" for a, b in PAIRS])
+    panels[0].set_ylim(len(PAIRS) - 0.5, -0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    canvas.legend(shown.values(), shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    canvas.savefig(path, dpi=110)
 
 
 def main():
@@ -221,7 +265,11 @@ def main():
     parser.add_argument("--engines", default=",".join(SETTINGS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--summary", action="store_true", help="print the tables of the results, and train nothing")
+    parser.add_argument("--picture", metavar="FILE", help="draw the differences of the results, and train nothing")
     args = parser.parse_args()
+    if args.picture:
+        draw(results(), args.picture)
+        return
     if args.summary:
         print("\n".join(summary(results())))
         return
