@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -92,13 +92,7 @@ class SynthesizeJob(Job):
                 if data is None
                 else "data and model are both given, and a model has learnt already; keep one of them."
             )
-        known = inspect.signature(engine_class(engine)).parameters
-        for name in settings or {}:
-            if name not in known:
-                near = did_you_mean(name, tuple(known))
-                raise ConfigError(
-                    f"settings.{name}: the engine `{engine}` has no such setting.{near} It has {', '.join(known)}."
-                )
+        _require_settings(engine, settings or {})
 
     def parts(self) -> list[Part]:
         """A file for each ``rows_per_part`` rows."""
@@ -161,6 +155,22 @@ class SynthesizeJob(Job):
 
     def _options(self) -> ReadOptions:
         return _options(self.separator, self.decimal, self.encoding, self.nulls)
+
+
+def _require_settings(engine: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that an engine does not have, or that are of another type than their defaults."""
+    known = inspect.signature(engine_class(engine)).parameters
+    words: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    for name, value in settings.items():
+        if name not in known:
+            near = did_you_mean(name, tuple(known))
+            raise ConfigError(
+                f"settings.{name}: the engine `{engine}` has no such setting.{near} It has {', '.join(known)}."
+            )
+        kind = type(known[name].default)
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if kind in words and not fits:
+            raise ConfigError(f"settings.{name}: found {value!r}, expected {words[kind]}.")
 
 
 def part_seed(seed: int, part: int) -> int:

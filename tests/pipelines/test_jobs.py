@@ -386,6 +386,10 @@ BAD = {
     "an unknown engine": (("job.yaml", "--engine", "rai"), "--engine: found 'rai', expected local"),
     "an unknown generator": (("job.yaml", "--job.engine", "copulo"), "Did you mean `copula`?"),
     "an unknown setting of it": (("job.yaml", "--job.settings", "{x: 1}"), "the engine `copula` has no such setting"),
+    "a text for a number in it": (
+        ("job.yaml", "--job.engine", "circuit", "--job.settings", "{members: many}"),
+        "found 'many'",
+    ),
     "nothing to learn": (("job.yaml", "--job.data", "null"), "there is nothing to learn from"),
     "two things to learn": (("job.yaml", "--job.model", "m"), "data and model are both given"),
     "no such table": (("job.yaml", "--job.data", "u.csv"), "u.csv"),
