@@ -88,7 +88,7 @@ def _dot(row: Row, at: Any, y: float) -> dict[str, Any]:
         "low": at(low),
         "high": at(high),
         "y": y,
-        "clear": bool(difference.get("excludes_zero")),
+        "sure": bool(difference.get("excludes_zero")),
         "words": f"{mean:+.3f}" + (f" ({low:+.3f}, {high:+.3f})" if difference.get("low") is not None else ""),
     }
 

@@ -136,7 +136,7 @@ def _row(row: Row, others: Sequence[str], metric: str, noise: float | None) -> d
         "others": [_number(row.scores.get(name)) for name in others],
         "inside": _number(row.id_score),
         "difference": _difference(row.difference),
-        "clear": bool(difference.get("excludes_zero")),
+        "sure": bool(difference.get("excludes_zero")),
         "wins": "{wins}/{ties}/{losses}".format(**difference) if difference else "",
         "p": _number(difference.get("p_holm")),
         "seconds": "" if row.seconds is None else f"{row.seconds:.1f}",

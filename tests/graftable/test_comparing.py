@@ -70,6 +70,15 @@ def test_the_report_and_the_numbers_are_written(whole):
     assert json.loads(found.results.read_text()) == json.loads(json.dumps(found.to_dict()))
 
 
+def test_only_differences_whose_interval_holds_no_zero_are_marked(whole):
+    found, _ = whole
+    page = found.report.read_text(encoding="utf-8")
+    rows = [row.difference for table in found.tables for row in table.rows if row.difference]
+    sure = [row for row in rows if row["low"] > 0 or row["high"] < 0]
+    assert page.count('class="sure"') == len(sure)
+    assert all(row["excludes_zero"] == (row in sure) for row in rows)
+
+
 def test_plain_training_from_a_run_of_l2r_is_plain_training(whole):
     _, records = whole
     plan = read_plan(CONFIG)
