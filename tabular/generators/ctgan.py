@@ -75,7 +75,8 @@ class Critic(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise([width * pac, *hidden]):
             layers += [linear(before, after), nn.LeakyReLU(0.2), nn.Dropout(0.5)]
-        self.layers = nn.Sequential(*layers, nn.Linear([width * pac, *hidden][-1], 1))
+        # only differences of scores count, in which a bias would cancel
+        self.layers = nn.Sequential(*layers, nn.Linear([width * pac, *hidden][-1], 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """The higher, the more real."""
