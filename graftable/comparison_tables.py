@@ -10,7 +10,7 @@ from graftable.comparison_plan import CHEAP, Method, Plan, Run, Set, make_run, s
 from graftable.graphs.shift import bootstrap_interval, holm, paired_difference
 from graftable.graphs.shift.scores import HIGHER_IS_BETTER
 
-__all__ = ["COLUMNS", "Row", "Table", "choose", "find", "tables", "text_of", "tuning_text"]
+__all__ = ["COLUMNS", "Found", "Row", "Table", "choose", "tables", "text_of", "tuning_text"]
 
 COLUMNS = ("id_val", "ood_val", "oracle")
 """Whose best epoch is scored; the first is the headline, the last is what no user could choose by."""
@@ -101,11 +101,6 @@ class Found:
         """The record of a run; of ``erm``, that of a run whose first stage it is."""
         found = self.records.get(run.id)
         return self.stages.get(stage_of(run.facts)) if found is None and run.method == "erm" else found
-
-
-def find(records: Mapping[str, Mapping[str, Any]], run: Run) -> Mapping[str, Any] | None:
-    """The record that holds the result of a run, if it is finished."""
-    return Found(records).get(run)
 
 
 def choose(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Method]:
