@@ -52,6 +52,28 @@ class Plain(LightningModule):
         return torch.optim.Adam(self.parameters(), 1e-2)
 
 
+class Awkward(Plain):
+    """Shows what is hard to weigh, by name."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def training_step(self, batch, batch_idx):
+        if self.kind == "one class":
+            batch["y"] = torch.zeros_like(batch["y"])
+        loss = super().training_step(batch, batch_idx)
+        if self.kind == "constant":
+            self.last_embedding = torch.ones_like(self.last_embedding)
+        elif self.kind == "not finite":
+            self.last_embedding = self.last_embedding * float("nan")
+        elif self.kind == "unknown labels":
+            self.last_label = torch.where(batch["sample_id"] % 2 == 0, float("nan"), batch["y"].float())
+        elif self.kind == "environments of one member":
+            self.last_environment = batch["sample_id"]
+        return loss
+
+
 class Recorder(Callback):
     def __init__(self):
         self.losses, self.gradients = [], []
@@ -63,7 +85,7 @@ class Recorder(Callback):
         self.gradients.append(copy.deepcopy(pl_module.head.weight.grad))
 
 
-def train(callback, tmp_path, epochs=3, module=None, resume=None, **data):
+def train(callback, tmp_path, epochs=3, module=None, resume=None, batch_size=32, **data):
     recorder = Recorder()
     module = module or Plain()
     trainer = Trainer(
@@ -76,7 +98,7 @@ def train(callback, tmp_path, epochs=3, module=None, resume=None, **data):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = DataLoader(Shortcut(**data), batch_size=32)
+    loader = DataLoader(Shortcut(**data), batch_size=batch_size)
     trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
     return trainer, module, recorder
 
@@ -114,14 +136,44 @@ def test_a_resumed_run_continues_exactly(settings, tmp_path):
     def callback():
         return ReweightCallback(0.5, num_clusters=2, **settings)
 
-    _, whole_module, whole = train(callback(), tmp_path, 6)
-    trainer, _, first = train(callback(), tmp_path, 3)
+    _, whole_module, whole = train(callback(), tmp_path, 6, rows=224)
+    trainer, _, first = train(callback(), tmp_path, 3, rows=224)
     trainer.save_checkpoint(tmp_path / "middle.ckpt")
-    _, module, second = train(callback(), tmp_path, 6, resume=tmp_path / "middle.ckpt")
+    _, module, second = train(callback(), tmp_path, 6, resume=tmp_path / "middle.ckpt", rows=224)
+    assert len(second.losses) == 21
     assert first.losses + second.losses == whole.losses
     assert torch.equal(module.head.weight, whole_module.head.weight)
-    plain = train(None, tmp_path, 6)[2]
+    plain = train(None, tmp_path, 6, rows=224)[2]
     assert plain.losses != whole.losses
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("constant", "a representation that is constant"),
+        ("not finite", "numbers that are not finite"),
+        ("batches of one row", "fewer rows than clusters"),
+        ("environments of one member", None),
+        ("unknown labels", None),
+        ("one class", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the weights are uniform", "ignore:of 32 environments")
+def test_what_cannot_be_weighed_trains_on_finite_weights_and_is_counted(kind, reason, tmp_path):
+    callback = ReweightCallback(0.5, warmup_epochs=0, balance="class")
+    batch_size = 1 if kind == "batches of one row" else 32
+    _, module, recorder = train(
+        callback, tmp_path, 2, Awkward(kind), rows=32, environments=False, batch_size=batch_size
+    )
+    assert torch.isfinite(torch.tensor(recorder.losses)).all()
+    assert all(torch.isfinite(value).all() for value in module.state_dict().values())
+    assert float(callback.last_weights.mean()) == pytest.approx(1, abs=1e-5)
+    uniform = bool((callback.last_weights == 1).all())
+    assert uniform == (reason is not None or kind == "environments of one member")
+    if reason is not None:
+        assert callback.weighter.fallbacks[reason] == 2 * 32 / batch_size
+    if kind == "environments of one member":
+        assert callback.weighter.clusterer.fallbacks == 2
 
 
 def test_a_module_that_shows_nothing_is_told_what_to_set(tmp_path):

@@ -24,14 +24,16 @@ def table(seed, rows=60, variables=6):
 
 @pytest.mark.parametrize("clustered", [True, False])
 def test_weights_break_the_tie_between_label_and_attribute(clustered):
-    after, permuted = [], []
+    before, after, permuted = [], [], []
     for seed in range(10):
         z, label, attribute, blocks = shortcut(seed)
         weights, report = DecorrelationWeighter(0.5, seed=seed)(z, blocks if clustered else None)
         shuffled = weights[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))]
+        before.append(abs(correlation(label, attribute, torch.ones(len(z)))))
         after.append(abs(correlation(label, attribute, weights)))
         permuted.append(abs(correlation(label, attribute, shuffled)))
         assert report.dependence_after < 0.5 * report.dependence_before
+    assert sum(before) / 10 == pytest.approx(0.79, abs=0.03)
     assert sum(after) / 10 <= 0.30
     assert max(after) <= 0.5
     assert sum(permuted) / 10 >= 0.75
