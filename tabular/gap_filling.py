@@ -83,9 +83,8 @@ class ImputeReport:
             stay = f", {kept:,} stay null" if kept else ""
             lines.append(f"{self.filled_cells.get(name, 0):>10,}  {name}{stay}")
         if self.violating_rows:
-            lines.append(
-                f"Rows that break a rule by the cells they have: {self.violating_rows:,}; `graftable repair` moves them."
-            )
+            broken = f"{self.violating_rows:,}; `graftable repair` moves them."
+            lines.append(f"Rows that break a rule by the cells they have: {broken}")
         return "\n".join(lines)
 
 
