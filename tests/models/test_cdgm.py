@@ -244,7 +244,7 @@ def test_many_categories_need_no_wide_network(engine):
         (("circuit", "training"), "the engine circuit has no training for rules to act in"),
         (("flow", "none", {"steps": 5}), r"settings\.steps: a fit goes on as long as trainer\.max_epochs"),
         (("flow", "none", {"constrain": "none"}), r"settings\.constrain: say it as"),
-        (("flow", "none", {"widht": 5}), "the engine `flow` cannot be made: .*widht"),
+        (("flow", "none", {"wide": 5}), "the engine `flow` cannot be made: .*wide"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(arguments, said):
