@@ -131,7 +131,7 @@ class GraphEncoder(nn.Module):
                 continue  # the transformer has dropout of its own
             hidden = self.norms[depth](hidden)
             if depth < len(self.layers) - 1:
-                hidden = hidden.relu()
+                hidden = hidden.relu_()  # of what the norm has just made
             hidden = functional.dropout(hidden, self.dropout, self.training)
         out: Tensor = hidden if self.last_norm is None else self.last_norm(hidden)
         return out
@@ -209,7 +209,7 @@ class _NodeNorm(nn.BatchNorm1d):
 def _layer(kind: str, width: int, edge_features: int | None, heads: int, dropout: float) -> nn.Module:
     if kind == "gin":
         network = nn.Sequential(
-            nn.Linear(width, 2 * width), _NodeNorm(2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), _NodeNorm(2 * width), nn.ReLU(inplace=True), nn.Linear(2 * width, width)
         )
         if edge_features is None:
             return WeightedGIN(network, train_eps=True)

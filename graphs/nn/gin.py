@@ -108,7 +108,7 @@ class GINEConv(nn.Module):
         x_src, x_dst = source_and_destination(x)
         edges = edge_matrix(edge_features, adjacency, self.edge_dim or x_src.shape[-1], "GINEConv")
         edges = edges if self.lin is None else self.lin(edges)
-        messages = (edge_gather(adjacency, x_src, "source") + edges).relu()
+        messages = (edge_gather(adjacency, x_src, "source") + edges).relu_()
         mapped: Tensor = self.nn(_plus_self(edge_sum(adjacency, messages), x_dst, self.eps))
         return mapped
 
