@@ -19,7 +19,7 @@ from .compiler import Compiled
 from .derived_columns import derived_columns, sums
 from .expressions import RuleSet
 from .generators.conditions import read_where
-from .generators.interface import Generator, Progress, engine_class, read_files
+from .generators.interface import Generator, Progress, engine_class, read_files, require_settings
 from .io import open_table
 from .obedient_rows import Draw, binding, broken_rules
 from .repairing import repair
@@ -58,10 +58,9 @@ class Synthesizer:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.engine, self.rules, self.schema = engine, rules, schema
-        try:
-            self.generator: Generator = engine_class(engine)(**(settings or {}))
-        except TypeError as error:
-            raise ConfigError(f"the engine `{engine}` cannot be made: {error}.") from error
+        kind = engine_class(engine)
+        require_settings(kind, settings or {})
+        self.generator: Generator = kind(**(settings or {}))
 
     def fit(self, table: pd.DataFrame, *, seed: int = 0, progress: Progress | None = None) -> Self:
         """Learn a table; its rows that break a rule are left out, unless they are half of it.

@@ -42,6 +42,7 @@ __all__ = [
     "Progress",
     "engine_class",
     "read_files",
+    "require_settings",
 ]
 
 FORMAT = 1
@@ -262,6 +263,30 @@ class Generator(ABC):
         if not hasattr(self, "schema"):
             raise ConfigError(f"the engine `{self.engine}` has learnt no table yet; call fit first.")
         return self.schema
+
+
+def require_settings(kind: type[Generator], settings: Mapping[str, Any]) -> None:
+    """Check the names of settings of an engine, and that each is of the kind of its default.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    known = inspect.signature(kind).parameters
+    for name, value in settings.items():
+        if name not in known:
+            raise ConfigError(f"the engine `{kind.engine}` has no setting `{name}`.{did_you_mean(name, tuple(known))}")
+        default = known[name].default
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        right, wanted = {
+            bool: (isinstance(value, bool), "true or false"),
+            int: (whole, "a whole number"),
+            float: (whole or isinstance(value, float), "a number"),
+            str: (isinstance(value, str), "a text"),
+        }.get(type(default), (True, ""))
+        if not right:
+            raise ConfigError(
+                f"the setting `{name}` of the engine `{kind.engine}` is {value!r}; expected {wanted} such as {default}."
+            )
 
 
 def read_files(folder: str | Path) -> dict[str, bytes]:

@@ -244,7 +244,13 @@ def test_many_categories_need_no_wide_network(engine):
         (("circuit", "training"), "the engine circuit has no training for rules to act in"),
         (("flow", "none", {"steps": 5}), r"settings\.steps: a fit goes on as long as trainer\.max_epochs"),
         (("flow", "none", {"constrain": "none"}), r"settings\.constrain: say it as"),
-        (("flow", "none", {"wide": 5}), "the engine `flow` cannot be made: .*wide"),
+        (("flow", "none", {"wide": 5}), r"the engine `flow` has no setting `wide`\. Did you mean `width`\?"),
+        (
+            ("flow", "none", {"width": "many"}),
+            "the setting `width` of the engine `flow` is 'many'; expected a whole number",
+        ),
+        (("circuit", "none", {"members": True}), "the setting `members` .* is True; expected a whole number such as 4"),
+        (("tvae", "none", {"lr": "1e-3x"}), "the setting `lr` .* expected a number such as 0.001"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(arguments, said):

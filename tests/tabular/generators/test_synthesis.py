@@ -161,7 +161,7 @@ def test_mistakes_are_told_in_a_sentence():
         synthesize(LOANS[:0], rules=RULES)
     with pytest.raises(ConfigError, match="no engine `circus`"):
         synthesize(LOANS, engine="circus")
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="has no setting `size`"):
         synthesize(LOANS, settings={"size": 3})
     with pytest.raises(RuleError, match="cannot all hold"):
         synthesize(LOANS, rules="start > 5\nstart < 3")
