@@ -4,6 +4,7 @@ The id of a run is a digest of everything that its result depends on, so that a 
 of runs, whatever else was asked for beside it.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -101,7 +102,7 @@ class Run:
             "method": self.method,
             "seed": self.seed,
             "training": dict(self.training),
-            "settings": dict(self.settings),
+            "settings": {**_defaults_of(self.method), **self.settings},
         }
 
     @property
@@ -145,6 +146,13 @@ class Plan:
             runs.append(Run(place, CHEAP, seed, {}, {}))
             runs += shared([make_run(place, method, seed) for method in methods])
         return runs
+
+
+@functools.cache
+def _defaults_of(method: str) -> Mapping[str, Any]:
+    """What a method's settings are where nothing is said: a default that changes makes another run."""
+    known = {} if method == CHEAP else method_settings(method)
+    return {name: value for name, value in known.items() if name not in ("control", "beside")}
 
 
 def make_run(place: Set, method: Method, seed: int) -> Run:

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from graftable import __version__
 from graftable.comparison_charts import difference_chart, histogram_chart, matrix_pictures
-from graftable.comparison_tables import COLUMNS, Row, Table
+from graftable.comparison_tables import COLUMNS, FROM_L2R, Row, Table
 from graftable.graphs.shift import noise_corrected_accuracy
 
 __all__ = ["render_comparison"]
@@ -68,7 +68,7 @@ def _warning(seeds: int) -> str:
 
 def _claim(table: Table) -> dict[str, Any] | None:
     """What l2r gains, and how much of it the last layer gains without weights."""
-    rows = {name: table.row(name) for name in ("l2r", "erm_refit", "l2r_permuted", "l2r_random_clusters")}
+    rows = {name: table.row(name) for name in ("l2r", *FROM_L2R)}
     l2r = rows["l2r"]
     if l2r is None or l2r.difference is None:
         return None

@@ -10,12 +10,13 @@ from graftable.comparison_plan import CHEAP, Method, Plan, Run, Set, make_run, s
 from graftable.graphs.shift import bootstrap_interval, holm, paired_difference
 from graftable.graphs.shift.scores import HIGHER_IS_BETTER
 
-__all__ = ["COLUMNS", "Found", "Row", "Table", "choose", "tables", "text_of", "tuning_text"]
+__all__ = ["COLUMNS", "FROM_L2R", "Found", "Row", "Table", "choose", "tables", "text_of", "tuning_text"]
 
 COLUMNS = ("id_val", "ood_val", "oracle")
 """Whose best epoch is scored; the first is the headline, the last is what no user could choose by."""
-FROM_L2R = ("erm_refit", "l2r_permuted", "l2r_random_clusters")
-"""Last layers from the training of ``l2r``: without weights, under shuffled ones, under those of shuffled clusters."""
+FROM_L2R = ("erm_refit", "l2r_all_pairs", "l2r_permuted", "l2r_random_clusters")
+"""Last layers from the training of ``l2r``: without weights, under weights against all dependence whatever environments
+show, under shuffled weights, under those of shuffled clusters."""
 
 
 @dataclass

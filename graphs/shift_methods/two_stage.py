@@ -73,7 +73,8 @@ class L2R(ERM):
         ridge: :math:`\lambda`.
         control: ``none``; ``uniform`` weights; ``permuted``, the weights shuffled over graphs; ``random_clusters``,
             the members of clusters shuffled over variables.
-        beside: Fit the last layers of the last two controls as well, in the same run: they cost no training.
+        beside: Fit the last layers of the last two controls as well, in the same run: they cost no training. Where
+            environments are compared, also one with every variable as a group, whatever they show (``all_pairs``).
         seed: Of the random functions and the shuffles.
 
     Raises:
@@ -138,10 +139,9 @@ class L2R(ERM):
         plain = self._fit(z, y, torch.ones_like(weights))
         controls = {}
         if self.beside:
-            controls = {
-                f"l2r_{control}": self._fit(z, y, self._weigh(control, z, labels, environment)[0])
-                for control in ("permuted", "random_clusters")
-            }
+            names = ["random_clusters"] + ["all_pairs"] * self._compares(environment)
+            controls = {f"l2r_{name}": self._fit(z, y, self._weigh(name, z, labels, environment)[0]) for name in names}
+            controls["l2r_permuted"] = self._fit(z, y, self._shuffled(weights))
         weight, bias = self._fit(z, y, weights)
         return SecondStage(weight, bias, plain, weights, numbers, controls)
 
@@ -149,19 +149,22 @@ class L2R(ERM):
         self, control: str, z: Tensor, labels: Tensor | None, environment: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """The weights, or those of a control, and what the weighter reports of them."""
-        draw = torch.Generator().manual_seed(self.seed)
         weighter = copy.deepcopy(self.weighter)  # each fit stands alone: a clusterer holds on to what it found before
         if control == "random_clusters":
-            groups = self._shuffled_clusters(weighter, z, environment, draw)
+            groups = self._shuffled_clusters(weighter, z, environment)
             weights, report = weighter(z, clusters=groups, label=labels)
         else:
-            given = environment if self._compares(environment) else None
+            given = environment if self._compares(environment) and control != "all_pairs" else None
             weights, report = weighter(z, label=labels, environment=given)
         if control == "permuted":
-            weights = weights[torch.randperm(len(weights), generator=draw).to(weights.device)]
+            weights = self._shuffled(weights)
         found = report.clusters
         count = 0.0 if found is None else float(len(found[found >= 0].unique()))
         return weights, report.numbers() | {"clusters": count}
+
+    def _shuffled(self, weights: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(self.seed)
+        return weights[torch.randperm(len(weights), generator=draw).to(weights.device)]
 
     def _fit(self, z: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         head, _ = self.solver.fit(z, y, weights, num_classes=self.task.outputs)
@@ -170,13 +173,12 @@ class L2R(ERM):
     def _compares(self, environment: Tensor) -> bool:
         return self.clusters != "all" and len(environment.unique()) > 1
 
-    def _shuffled_clusters(
-        self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor, draw: torch.Generator
-    ) -> Tensor:
+    def _shuffled_clusters(self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor) -> Tensor:
         found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS
         if self._compares(environment):
             groups = weighter.clusterer.update(z, environment).cpu()
             found = groups if len(groups.unique()) > 1 else found
+        draw = torch.Generator().manual_seed(self.seed)
         return found[torch.randperm(len(found), generator=draw)].to(z.device)
 
 

@@ -28,7 +28,7 @@ CONFIG = {
     "training": TRAINING,
 }
 WHEEL = {"wheel": {"set": "wheel_star", "size": 40}}
-L2R_ROWS = {"erm", "erm_refit", "l2r", "l2r_permuted", "l2r_random_clusters"}
+L2R_ROWS = {"erm", "erm_refit", "l2r", "l2r_all_pairs", "l2r_permuted", "l2r_random_clusters"}
 
 
 def lasting(records):

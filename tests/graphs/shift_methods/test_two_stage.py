@@ -49,6 +49,23 @@ def test_uniform_weights_are_ones_and_permuted_weights_have_the_same_histogram()
     assert not torch.equal(weights["l2r_permuted"], weights["l2r"])
 
 
+def test_controls_beside_are_the_controls_alone():
+    z, y = biased()
+    environment = torch.arange(len(z)) % 3
+    make = lambda name, **settings: make_method(name, BINARY, z.shape[1], settings)  # noqa: E731
+    losses = torch.zeros(len(z))
+    stage = make("l2r", beside=True).refit(z, y, environment, losses)
+    alone = {
+        "l2r_permuted": make("l2r_permuted"),
+        "l2r_random_clusters": make("l2r_random_clusters"),
+        "l2r_all_pairs": make("l2r", clusters="all"),
+    }
+    assert set(stage.controls) == set(alone)
+    for name, method in alone.items():
+        assert torch.equal(stage.controls[name][0], method.refit(z, y, environment, losses).weight), name
+    assert "l2r_all_pairs" not in make("l2r", beside=True).refit(z, y, torch.zeros_like(environment), losses).controls
+
+
 def test_the_second_stage_is_a_function_of_its_seed():
     z, y = biased()
     for name in ("l2r", "l2r_permuted", "l2r_random_clusters"):
