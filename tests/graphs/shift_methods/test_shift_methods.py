@@ -10,7 +10,8 @@ from graftable.errors import ConfigError, DataError
 from graftable.graphs.nn import GraphEncoder
 from graftable.graphs.shift_methods import METHODS, make_method, method_class, method_settings
 from graftable.graphs.shift_methods.environments import GroupDRO
-from graftable.graphs.shift_methods.learned_weights import RowMemory, partial_dependence, variable_clusters
+from graftable.graphs.shift_methods.learned_weights import RowMemory
+from graftable.graphs.shift_methods.literal import partial_dependence, variable_clusters
 from graftable.graphs.shift_methods.parts import GraphBatch, GraphNetwork, Moment, Task, mean_over
 from graftable.graphs.shift_methods.rationale import both_directions, supervised_contrast, top_edges, touched
 
