@@ -120,10 +120,8 @@ class CDGM(
             raise ConfigError(
                 "CDGM learns on the CPU, where its small networks are at home; set trainer.accelerator to cpu."
             )
-        if self.closed_form and self.trainer.world_size > 1:
-            raise ConfigError(
-                f"the engine {self.hparams['engine']} is learnt by one process; set trainer.devices to 1."
-            )
+        if self.trainer.world_size > 1:
+            self._require_ranks()
         engine, self.solved, self._average_steps = self._engine, False, 0
         if engine is None:
             self.synthesizer.schema, self.synthesizer.rules = data.schema, data.rule_set
@@ -134,6 +132,20 @@ class CDGM(
             frame, schema, rules = self.synthesizer.prepare(data.frames["train"])
             engine.prepare(frame, schema, rules, self.seed)
             self._take(self.synthesizer)
+
+    def _require_ranks(self) -> None:
+        """Refuse several processes where they would only be in each other's way."""
+        engine = self._engine
+        if engine is None:
+            raise ConfigError(
+                f"the engine {self.hparams['engine']} is learnt by one process; set trainer.devices to 1."
+            )
+        ddp: Any = getattr(self.trainer.strategy, "_ddp_kwargs", {})
+        if len(engine.turns) > 1 and not ddp.get("find_unused_parameters"):
+            raise ConfigError(
+                f"the networks of the engine {engine.engine} take turns, which several processes have to be told; set "
+                "trainer.strategy to ddp_find_unused_parameters_true, or trainer.devices to 1."
+            )
 
     @property
     def _data(self) -> TableDataModule:
@@ -288,7 +300,7 @@ class CDGM(
             self._score("test")
         with self._serving() as model:
             gap = self._mean(shape_gap(model, rows, self.seed))
-        self.log("test/shape_gap", gap, rank_zero_only=True)
+        self.log("test/shape_gap", gap, sync_dist=True)
 
     def _score(self, part: str) -> float:
         """Of the rows that were collected: the engine's score, or how far the columns of drawn rows are."""
@@ -299,7 +311,7 @@ class CDGM(
             rows = self._chosen(part, seen[: engine.held_rows])
             name, score = engine.measure, engine.score(self.average, rows, self.seed)
         score = self._mean(score)
-        self.log(f"{part}/{name}", score, prog_bar=True, rank_zero_only=True)
+        self.log(f"{part}/{name}", score, prog_bar=True, sync_dist=True)
         return score
 
     def _mean(self, score: float) -> float:

@@ -1,8 +1,10 @@
 """CDGM with each engine: the steps of the engines, rows that obey, files, resumes with what was kept, and mistakes."""
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -274,6 +276,22 @@ def test_mistakes_are_one_sentence(fitted, tmp_path):
     strange = "copula" if engine == "circuit" else "circuit"
     with pytest.raises(ModelFileError, match=f"holds the engine {engine}, expected {strange}"):
         trainer().fit(model(strange), data(), ckpt_path=saved)
+
+
+@pytest.mark.parametrize(
+    ("engine", "kwargs", "said"),
+    [
+        ("circuit", {}, "circuit is learnt by one process; set trainer.devices to 1"),
+        ("ctgan", {}, "take turns, .*; set trainer.strategy to ddp_find_unused_parameters_true"),
+        ("ctgan", {"find_unused_parameters": True}, None),
+        ("flow", {}, None),
+    ],
+)
+def test_several_processes_learn_what_they_can(engine, kwargs, said):
+    made = model(engine)
+    made._trainer = SimpleNamespace(strategy=SimpleNamespace(_ddp_kwargs=kwargs))
+    with pytest.raises(ConfigError, match=said) if said else contextlib.nullcontext():
+        made._require_ranks()
 
 
 def test_rules_must_be_there_if_they_are_to_act():
