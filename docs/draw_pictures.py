@@ -9,6 +9,7 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from graftable.graphs.corpus import DOMAINS, corpus_path
 from graftable.graphs.drawing import draw_gallery
 from graftable.graphs.layouts import layout_graph
 from graftable.graphs.metrics import to_csr
+from graftable.graphs.reweighting import DecorrelationWeighter, dependence_matrix
 from graftable.graphs.shift import load_shift_set
 from graftable.models.lggm import LGGM
 from graftable.models.pretrained import load_pretrained
@@ -287,12 +289,40 @@ def draw_table_quality() -> None:
     page.save(FOLDER / "table_quality.png")
 
 
+def draw_reweighting() -> None:
+    """Weights, and the dependence of all pairs before and after; half of the variables follow a shortcut."""
+    draw = torch.Generator().manual_seed(0)
+    label = 2.0 * torch.randint(0, 2, (512,), generator=draw) - 1
+    shortcut = torch.where(torch.rand(512, generator=draw) < 0.9, label, -label)
+    followed = torch.cat([label.expand(16, -1), shortcut.expand(16, -1)]).T
+    z = followed + torch.randn(512, 32, generator=draw)
+    weights, report = DecorrelationWeighter(rho=0.5)(z, clusters=torch.arange(32) // 16)
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    bars, *maps = figure.subplots(1, 3)
+    parts = [weights[shortcut == label].numpy(), weights[shortcut != label].numpy()]
+    bars.hist(parts, bins=24, stacked=True, color=[BASE, MOTIF], label=["shortcut agrees with the label", "disagrees"])
+    bars.set(xlabel="weight", ylabel="samples", title=f"512 samples weigh as much as {report.ess:.0f}")
+    bars.legend(frameon=False)
+    pairs = [dependence_matrix(z), dependence_matrix(z, weights)]
+    for axes, matrix, when in zip(maps, pairs, ("before", "after"), strict=True):
+        total = float(matrix[:16, 16:].sum())
+        shown = axes.imshow(
+            matrix.fill_diagonal_(float("nan")), vmin=0, vmax=float(pairs[0].nan_to_num().max()), cmap="magma"
+        )
+        axes.set(title=f"{when}: {total:.1f} across clusters", xticks=[8, 24], yticks=[8, 24])
+        axes.set_xticklabels(["label's", "shortcut's"])
+        axes.set_yticklabels(["label's", "shortcut's"], rotation=90, va="center")
+    figure.colorbar(shown, ax=maps, label="dependence of two variables")
+    figure.savefig(FOLDER / "reweighting.png", dpi=110)
+
+
 PICTURES = {
     "domains": draw_domains,
     "prompts": draw_prompts,
     "beside_real": draw_beside_real,
     "kernels": draw_kernels,
     "repair": draw_repair,
+    "reweighting": draw_reweighting,
     "shift_sets": draw_shift_sets,
     "synthesis": draw_synthesis,
     "table_quality": draw_table_quality,
