@@ -412,7 +412,13 @@ class CDGM(
         checkpoint["cdgm"] = {"average_steps": self._average_steps, "best": best}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Resume a fit where it stood; for any other use, take the best weights."""
+        """Resume a fit where it stood; for any other use, take the best weights.
+
+        Raises:
+            ModelFileError: If it is of another kind of model.
+        """
+        if "cdgm" not in checkpoint:
+            raise ModelFileError("the checkpoint holds no CDGM; use the config.yaml that was written beside it.")
         kept = checkpoint["cdgm"]
         if self._trainer is not None and self.trainer.state.fn == "fit":
             self._average_steps = kept["average_steps"]

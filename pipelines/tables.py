@@ -50,11 +50,6 @@ class TableDataModule(ResumableDataModule):
         seed: Of the splits and of the order, at least 0.
         num_workers: Processes that collate batches, at least 0; 0 does it in the training process.
 
-    Attributes:
-        frames: The rows by part, after ``setup``.
-        schema: What the columns are, after ``setup``.
-        rule_set: The rules, after ``setup``.
-
     Raises:
         ConfigError: If a setting is out of range.
         DataError: In ``setup``, if the table cannot be read or no row is left to train on.
@@ -91,7 +86,9 @@ class TableDataModule(ResumableDataModule):
         self.options = ReadOptions(separator=separator, decimal=decimal)
         self.allow_unseen = allow_unseen
         self.given: Any = None
+        #: The rows by part once ``setup`` was called; it also sets ``schema`` and ``rule_set``.
         self.frames: dict[str, pd.DataFrame] = {}
+        #: How many rows were left out.
         self.left_out = 0
         self._content = 0  # a mark of the training rows
 
