@@ -183,12 +183,13 @@ def scored(found, engine, version, key):
     return kept
 
 
-def differences(found, first, second, key, engines):
+def differences(found, first, second, key, engines, tables=tuple(RULES)):
     """First minus second, for each engine, table and seed that both have."""
     pairs = []
     for engine in engines:
         ours, theirs = (scored(found, engine, name, key) for name in (first, second))
-        pairs += [ours[place] - theirs[place] for place in sorted(ours.keys() & theirs.keys())]
+        common = sorted(ours.keys() & theirs.keys())
+        pairs += [ours[place] - theirs[place] for place in common if place[0] in tables]
     return pairs
 
 
@@ -202,7 +203,7 @@ def verdict(mean, half, better):
 
 
 def summary(found):
-    """Lines of Markdown: the versions by table and engine, then the paired differences."""
+    """Lines of Markdown: the versions by table and engine, then the paired differences, all and by table."""
     yield "| table | engine | | " + " | ".join(title for title, _, _ in COLUMNS.values()) + " |"
     yield "|---|---|---|" + "---|" * len(COLUMNS)
     for table in RULES:
@@ -219,12 +220,21 @@ def summary(found):
     yield "|---|---|" + "---|" * (len(SETTINGS) + 1)
     for first, second in PAIRS:
         for key, (name, better) in COMPARED.items():
-            cells = []
-            for engines in groups():
-                values = differences(found, first, second, key, engines)
-                mean, half = interval(values)
-                cells.append(f"{mean:+.3f} ± {half:.3f}, {verdict(mean, half, better)} ({len(values)})")
+            cells = [said(differences(found, first, second, key, engines), better) for engines in groups()]
             yield f"| {first} - {second} | {name} | " + " | ".join(cells) + " |"
+    yield ""
+    yield "| C - P on | score | " + " | ".join(SETTINGS) + " |"
+    yield "|---|---|" + "---|" * len(SETTINGS)
+    for table in RULES:
+        for key, (name, better) in COMPARED.items():
+            cells = [said(differences(found, "C", "P", key, (engine,), (table,)), better) for engine in SETTINGS]
+            yield f"| {table} | {name} | " + " | ".join(cells) + " |"
+
+
+def said(values, better):
+    """Some differences in words."""
+    mean, half = interval(values)
+    return f"{mean:+.3f} ± {half:.3f}, {verdict(mean, half, better)}"
 
 
 def groups():
@@ -249,6 +259,7 @@ def draw(found, path):
         axes.axvline(0, c="black", lw=0.8)
         axes.set_title(f"{name}\n{'right' if better else 'left'} is better", fontsize=9)
         axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(axis="x", lw=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(PAIRS)), [f"{words[a]}\nminus {words[b]}" for a, b in PAIRS])
