@@ -50,6 +50,7 @@ def impute(
         The table with its gaps filled, and what was done.
 
     Example:
+        >>> import pandas as pd
         >>> frame = pd.DataFrame({"low": [1, 2, 3] * 40, "high": [2.0, 4.0, None] * 40})
         >>> filled, report = impute(frame, rules="low <= high", settings={"members": 1})
         >>> int(filled["high"].isna().sum()), bool((filled["low"] <= filled["high"]).all()), report.filled_cells
