@@ -290,9 +290,12 @@ def text_of(table: Table) -> str:
         p = _number(difference.get("p_holm"))
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         lines.append(f"  {row.model:<22}{cells:>25}{others}{_number(row.id_score):>9}{words:>27}{p:>9}{seconds:>7}")
-    l2r = table.row("l2r")
-    if l2r is not None and l2r.to_refit:
-        lines.append(f"  of l2r's difference, its weights: {l2r.to_refit['mean']:+.3f} {_ends(l2r.to_refit, '+')}")
+    for name in ("l2r", "l2r_all_pairs"):
+        row = table.row(name)
+        if row is not None and row.to_refit:
+            lines.append(
+                f"  {name} to erm_refit, by its weights: {row.to_refit['mean']:+.3f} {_ends(row.to_refit, '+')}"
+            )
     return "\n".join(lines)
 
 
