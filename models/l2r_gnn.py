@@ -213,9 +213,9 @@ class L2RGNN(
             return
         for part, by_model in scores.items():
             first = next(iter(by_model.values()))
-            self.selection.offer(
-                part, first[self.selection.metric], first["loss"], self.current_epoch, self.state_dict()
-            )
+            score, loss = first[self.selection.metric], first["loss"]
+            if self.selection.offer(part, score, loss, self.current_epoch, self.state_dict()):
+                self.selection.best[part]["step"] = self.global_step
 
     def on_test_epoch_end(self) -> None:
         """Log the scores."""
@@ -287,18 +287,18 @@ class L2RGNN(
         self._finished, training = True, self.training
         now = copy.deepcopy(self.state_dict())
         if not self.selection.best or self.hparams["select"] == "last":
-            self.selection.best["last"] = {"epoch": self.current_epoch, "state": now}
+            self.selection.best["last"] = {"epoch": self.current_epoch, "step": self.global_step, "state": now}
         self.eval()
         self.results = []
         done: dict[int, str] = {}
         for column, kept in self.selection.best.items():
-            if kept["epoch"] in done:  # two columns often keep the same epoch
-                twin = self.selection.best[done[kept["epoch"]]]
+            if kept["step"] in done:  # two columns often keep the same epoch
+                twin = self.selection.best[done[kept["step"]]]
                 kept |= {name: value for name, value in twin.items() if name not in ("score", "loss")}
-                rows = [row for row in self.results if row["selected_by"] == done[kept["epoch"]]]
+                rows = [row for row in self.results if row["selected_by"] == done[kept["step"]]]
                 self.results += [{**row, "selected_by": column} for row in rows]
                 continue
-            done[kept["epoch"]] = column
+            done[kept["step"]] = column
             self.load_state_dict(kept["state"])
             if self.rule.refits:
                 kept |= self._refit()

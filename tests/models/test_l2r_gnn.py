@@ -62,6 +62,20 @@ def test_plain_training_and_l2r_are_scored_side_by_side(run, capsys):
     assert [line.split()[0] for line in model.table().splitlines()] == ["accuracy", *names, *names]
 
 
+def test_every_column_is_scored_on_what_it_kept(tmp_path):
+    data = wheel()
+    seed_everything(0, verbose=False)
+    model = L2RGNN(**SMALL, learning_rate=0.01)
+    # validated after every batch, the columns keep two states of one epoch: two steps with this seed
+    trainer(tmp_path, epochs=1, val_check_interval=1).fit(model, datamodule=data)
+    model.eval()
+    for column, kept in model.selection.best.items():
+        model.load_state_dict(kept["state"])
+        expected = {row["model"]: row for row in model.results if row["selected_by"] == column}
+        for row in model._results(column, kept["epoch"]):
+            assert row == expected[row["model"]]
+
+
 def test_plain_training_beside_l2r_is_plain_training(run, tmp_path):
     model, data, _, _ = run
     alone = fitted(tmp_path, data, epochs=3, method="erm")
