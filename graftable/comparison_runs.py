@@ -225,8 +225,7 @@ class _Oracle(Callback):
         seen = [GraphBatch.from_pyg(batch) for batch in self.data.part_dataloader("ood_test")]
         logits = torch.cat([next(iter(model.answers(graphs).values())) for graphs in seen])
         scores = model._score(logits, torch.cat([graphs.y for graphs in seen]))
-        metric = model.selection.metric
-        model.selection.offer("oracle", scores[metric], scores["loss"], trainer.current_epoch, model.state_dict())
+        model.offer("oracle", scores[model.selection.metric], scores["loss"])
 
 
 def _weights(model: L2RGNN, data: ShiftDataModule, matrices: bool) -> dict[str, Any]:

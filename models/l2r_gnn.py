@@ -213,9 +213,12 @@ class L2RGNN(
             return
         for part, by_model in scores.items():
             first = next(iter(by_model.values()))
-            score, loss = first[self.selection.metric], first["loss"]
-            if self.selection.offer(part, score, loss, self.current_epoch, self.state_dict()):
-                self.selection.best[part]["step"] = self.global_step
+            self.offer(part, first[self.selection.metric], first["loss"])
+
+    def offer(self, column: str, score: float, loss: float) -> None:
+        """Keep the network as it is now under a column of selection, if it is the best so far."""
+        if self.selection.offer(column, score, loss, self.current_epoch, self.state_dict()):
+            self.selection.best[column]["step"] = self.global_step
 
     def on_test_epoch_end(self) -> None:
         """Log the scores."""
