@@ -7,7 +7,6 @@ broken find that it obeys; a row for which that cannot be done keeps its cells a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,27 +28,9 @@ from .normal_form import Row, literals
 from .null_cells import correct_rows, parts_of
 from .repair_report import ChunkRepair, Quarantined
 from .schema import ColumnSchema
+from .text_rows import TextRows
 
 __all__ = ["ChunkRepairer"]
-
-
-@dataclass(frozen=True)
-class _TextRows:
-    """Rows given by their texts, for `ChunkCells`."""
-
-    columns: Mapping[str, pa.Array]
-    num_rows: int
-    first_row: int = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.columns)
-
-    def texts(self, column: str) -> pa.Array:
-        return self.columns[column]
-
-    def place(self, row: int) -> str:
-        return f"row {row}"
 
 
 class ChunkRepairer:
@@ -207,7 +188,7 @@ class ChunkRepairer:
             changed, texts = written.get(column, (np.zeros(len(draft.rows), bool), np.empty(0)))
             new = pa.array(texts[changed].tolist() if changed.any() else [], pa.string())
             columns[column] = pc.replace_with_mask(old, pa.array(changed), new) if len(new) else old
-        return self._cells(_TextRows(columns, len(draft.rows)))
+        return self._cells(TextRows(columns, len(draft.rows)))
 
     def _report(
         self,

@@ -37,6 +37,7 @@ from .schema import Schema
 from .synthesis import Synthesizer
 from .synthesis_files import under_rules
 from .table_frames import chunk_frame, shown
+from .text_rows import TextRows, with_texts
 
 __all__ = ["Filler", "ImputeReport", "Progress", "require_gaps"]
 
@@ -99,25 +100,6 @@ def require_gaps(generator: Generator | type[Generator], engine: str) -> None:
         raise ConfigError(f"the engine `{engine}` cannot fill gaps; take circuit, copula or flow, which can.")
 
 
-@dataclass(frozen=True)
-class _TextRows:
-    """Rows given by their texts."""
-
-    columns: dict[str, pa.Array]
-    num_rows: int
-    first_row: int = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.columns)
-
-    def texts(self, column: str) -> pa.Array:
-        return self.columns[column]
-
-    def place(self, row: int) -> str:
-        return f"row {self.first_row + row}"
-
-
 class Filler:
     """Fills the gaps of one table, chunk after chunk.
 
@@ -173,19 +155,19 @@ class Filler:
     def changes(self, chunk: Chunk, index: int) -> Changes | None:
         """The new texts of the gaps of a chunk."""
         texts = {name: chunk.texts(name) for name in self.schema.names}
-        given = _TextRows(texts, chunk.num_rows, chunk.first_row)
+        given = TextRows(texts, chunk.num_rows, chunk.first_row)
         gaps = pd.DataFrame({name: np.asarray(pc.is_null(cells), bool) for name, cells in texts.items()})
         rows = np.flatnonzero(gaps.to_numpy().any(1))
         broken = np.asarray(self._broken(given).any(0))
         if not len(rows):
             self.report.violating_rows += int(broken.sum())
             return None
-        filled = self._filled(_take(given, rows), gaps.iloc[rows].reset_index(drop=True), index)
+        filled = self._filled(given.take(rows), gaps.iloc[rows].reset_index(drop=True), index)
         broken[rows] = self._broken(filled).any(0)
         self.report.violating_rows += int(broken.sum())
         return self._counted(gaps, rows, filled)
 
-    def _filled(self, given: _TextRows, gaps: pd.DataFrame, index: int) -> _TextRows:
+    def _filled(self, given: TextRows, gaps: pd.DataFrame, index: int) -> TextRows:
         """Rows of which all have gaps, filled as far as the rules let them be."""
         frame = chunk_frame(cast("Chunk", given), self.schema, self.table)
         lost = self._broken(given, unknown=True).any(0)  # whatever stands in the gaps
@@ -194,28 +176,28 @@ class Filler:
             broken = np.flatnonzero(self._broken(rows).any(0) & ~lost)
             if not len(broken):
                 break
-            some = _take(given, broken), gaps.iloc[broken].reset_index(drop=True)
-            rows = _put(rows, broken, self._drawn(*some, frame, broken, (index, attempt + 1)))
+            some = given.take(broken), gaps.iloc[broken].reset_index(drop=True)
+            rows = rows.put(broken, self._drawn(*some, frame, broken, (index, attempt + 1)))
         for demanded in (self._demanded, self._tested):  # a cell that may be filled is not to be emptied
             broken = np.flatnonzero(self._broken(rows).any(0) & ~lost)
             if not len(broken):
                 break
-            part = self._emptied(_take(rows, broken), _take(given, broken), demanded)
-            rows = _put(rows, broken, part)
+            part = self._emptied(rows.take(broken), given.take(broken), demanded)
+            rows = rows.put(broken, part)
             rows = self._repaired(rows, gaps, broken[self._broken(part).any(0)])
         return self._given_back(rows, given)
 
-    def _emptied(self, rows: _TextRows, given: _TextRows, by_rule: Sequence[frozenset[str]]) -> _TextRows:
+    def _emptied(self, rows: TextRows, given: TextRows, by_rule: Sequence[frozenset[str]]) -> TextRows:
         """Rows with those gaps left open again that a rule wants to be null; the columns to try are given by rule."""
         for place, names in enumerate(by_rule):
             choices = [*([name] for name in sorted(names)), sorted(names)] if names else []
             for chosen in choices:
-                part = _TextRows({**rows.columns, **{name: given.columns[name] for name in chosen}}, rows.num_rows)
+                part = TextRows({**rows.columns, **{name: given.columns[name] for name in chosen}}, rows.num_rows)
                 better = np.flatnonzero(self._broken(rows)[place] & ~self._broken(part)[place])
-                rows = _put(rows, better, _take(part, better)) if len(better) else rows
+                rows = rows.put(better, part.take(better)) if len(better) else rows
         return rows
 
-    def _given_back(self, rows: _TextRows, given: _TextRows) -> _TextRows:
+    def _given_back(self, rows: TextRows, given: TextRows) -> TextRows:
         """Rows without the draws that could not be brought to obey."""
         seen = None
         while (broken := self._broken(rows)).any() and (seen is None or (broken != seen).any()):
@@ -223,12 +205,12 @@ class Filler:
             for rule, mask in zip(self.binding, broken, strict=True):
                 for name in rule.columns if mask.any() else ():
                     columns[name] = pc.if_else(pa.array(mask), given.columns[name], columns[name])
-            rows = _TextRows(columns, rows.num_rows, rows.first_row)
+            rows = TextRows(columns, rows.num_rows, rows.first_row)
         return rows
 
     def _drawn(
-        self, given: _TextRows, gaps: pd.DataFrame, frame: pd.DataFrame, rows: NDArray[np.intp], seed: tuple[int, int]
-    ) -> _TextRows:
+        self, given: TextRows, gaps: pd.DataFrame, frame: pd.DataFrame, rows: NDArray[np.intp], seed: tuple[int, int]
+    ) -> TextRows:
         """The rows with every gap filled by a draw."""
         generator, derived = self.model.generator, self.model.derived
         learnt = list(generator.schema.names)
@@ -248,9 +230,9 @@ class Filler:
                 found = pa.concat_arrays([chunk.texts(name) for chunk in chunks])
                 found = shown(self.schema[name], found, self.table.decimal)
                 columns[name] = pc.if_else(pa.array(mask), found, columns[name])
-        return _TextRows(columns, given.num_rows, given.first_row)
+        return TextRows(columns, given.num_rows, given.first_row)
 
-    def _repaired(self, rows: _TextRows, gaps: pd.DataFrame, broken: NDArray[np.intp]) -> _TextRows:
+    def _repaired(self, rows: TextRows, gaps: pd.DataFrame, broken: NDArray[np.intp]) -> TextRows:
         """Rows that break a rule, moved in their gaps alone."""
         bound = sorted(set(self.binding.columns))
         masks = gaps[bound].to_numpy()[broken]
@@ -260,13 +242,13 @@ class Filler:
             open_columns = frozenset(np.array(bound)[kind].tolist())
             if not open_columns:
                 continue
-            part = _take(rows, mine)
+            part = rows.take(mine)
             done = self._repairer(open_columns).repair(cast("Chunk", part))
             columns = dict(part.columns)
             for name, (places, texts) in done.changes.items():
-                columns[name] = _with(columns[name], places, texts)
+                columns[name] = with_texts(columns[name], places, texts)
             self.report.repaired_rows += done.moved_rows
-            rows = _put(rows, mine, _TextRows(columns, part.num_rows))
+            rows = rows.put(mine, TextRows(columns, part.num_rows))
         return rows
 
     def _repairer(self, free: frozenset[str]) -> ChunkRepairer:
@@ -276,7 +258,7 @@ class Filler:
             self._repairers[free] = ChunkRepairer(compiled, self.table.decimal, self.table.source)
         return self._repairers[free]
 
-    def _broken(self, rows: _TextRows, unknown: bool | None = None) -> NDArray[np.bool_]:
+    def _broken(self, rows: TextRows, unknown: bool | None = None) -> NDArray[np.bool_]:
         """Which rows break which rule ``(rules, rows)``; ``unknown`` says what an unknown outcome counts for."""
         cells = ChunkCells(cast("Chunk", rows), self.schema, self.table.decimal, self.table.source)
         broken = np.zeros((len(self.binding), rows.num_rows), bool)
@@ -285,7 +267,7 @@ class Filler:
             broken[place] = ~obeys_form(form, cells, counts)
         return broken
 
-    def _counted(self, gaps: pd.DataFrame, rows: NDArray[np.intp], filled: _TextRows) -> Changes:
+    def _counted(self, gaps: pd.DataFrame, rows: NDArray[np.intp], filled: TextRows) -> Changes:
         """The cells that got a text, and the count of them."""
         changes: dict[str, tuple[NDArray[np.int64], Sequence[str | None]]] = {}
         report = self.report
@@ -302,26 +284,3 @@ class Filler:
             if len(places):
                 changes[name] = rows[places], filled.columns[name].take(pa.array(places)).to_pylist()
         return changes
-
-
-def _take(rows: _TextRows, places: NDArray[np.intp]) -> _TextRows:
-    taken = {name: cells.take(pa.array(places)) for name, cells in rows.columns.items()}
-    return _TextRows(taken, len(places), rows.first_row)
-
-
-def _put(rows: _TextRows, places: NDArray[np.intp], part: _TextRows) -> _TextRows:
-    """The rows with some of them replaced."""
-    source = np.arange(rows.num_rows)
-    source[places] = rows.num_rows + np.arange(len(places))
-    columns = {
-        name: pa.concat_arrays([cells, part.columns[name].cast(cells.type)]).take(pa.array(source))
-        for name, cells in rows.columns.items()
-    }
-    return _TextRows(columns, rows.num_rows, rows.first_row)
-
-
-def _with(cells: pa.Array, places: NDArray[np.int64], texts: Sequence[str | None]) -> pa.Array:
-    mask = np.zeros(len(cells), bool)
-    mask[places] = True
-    order = np.argsort(places)
-    return pc.replace_with_mask(cells, pa.array(mask), pa.array([texts[place] for place in order], pa.string()))
