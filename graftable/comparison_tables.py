@@ -291,11 +291,9 @@ def text_of(table: Table) -> str:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         lines.append(f"  {row.model:<22}{cells:>25}{others}{_number(row.id_score):>9}{words:>27}{p:>9}{seconds:>7}")
     for name in ("l2r", "l2r_all_pairs"):
-        row = table.row(name)
-        if row is not None and row.to_refit:
-            lines.append(
-                f"  {name} to erm_refit, by its weights: {row.to_refit['mean']:+.3f} {_ends(row.to_refit, '+')}"
-            )
+        weighted = table.row(name)
+        if weighted is not None and (worth := weighted.to_refit):
+            lines.append(f"  {name} to erm_refit, by its weights: {worth['mean']:+.3f} {_ends(worth, '+')}")
     return "\n".join(lines)
 
 
