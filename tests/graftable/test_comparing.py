@@ -176,6 +176,14 @@ def test_trainings_are_shared_only_where_they_are_alike():
     assert shared(plan.runs({}, 0)) == plan.runs({}, 0)
 
 
+def test_a_default_that_changes_makes_another_run(monkeypatch):
+    run = read_plan(CONFIG).runs({}, 0)[1]
+    assert run.facts["settings"] == {"rho": 0.5} | run.facts["settings"]
+    before = run.id
+    monkeypatch.setattr("graftable.comparison_plan._defaults_of", lambda method: {"rho": 0.3})
+    assert run.id != before
+
+
 def test_a_set_without_data_is_left_out_with_where_it_would_be(tmp_path, monkeypatch):
     monkeypatch.delenv("GRAFTABLE_OOD_DATA", raising=False)
     config = {
