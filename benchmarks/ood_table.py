@@ -11,7 +11,6 @@ also held against ``erm_refit``, the same last layer without weights.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from _common import RESULTS
@@ -59,7 +58,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=RUNS, help="file of finished runs")
     parser.add_argument("--out", help="folder for the report, where one is wanted")
-    parser.add_argument("--data", default=os.environ.get("GRAFTABLE_OOD_DATA"), help="archives, for the report")
     parser.add_argument("--json", action="store_true", help="print the tables as JSON lines")
     options = parser.parse_args()
     records = RunFile(options.runs).read()
@@ -75,7 +73,7 @@ def main():
     seconds = sum(record["seconds"] for record in records.values())
     print(f"{len(records)} runs, {seconds / 3600:.1f} hours of one core")
     if options.out:
-        print(f"wrote {compare(CONFIGS, options.out, data=options.data, runs=options.runs, train=False).report}")
+        print(f"wrote {compare(CONFIGS, options.out, runs=options.runs, train=False).report}")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ def compare(
                 refuse_unusable(one)
     file, target = RunFile(runs or Path(out) / "runs.jsonl"), Path(out)
     _probe(target)
-    plans, left_out = _present(plans, folder)
+    # a report needs no graphs
+    plans, left_out = _present(plans, folder) if train else (plans, [])
     speak = say or (lambda text: None)
     for sentence in left_out:
         speak(sentence)
