@@ -109,14 +109,8 @@ def start(folder, config):
     path.write_text(yaml.safe_dump({"config_version": 1, **config}, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "graftable", "compare", str(path), "--out", str(folder / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes)
 
 
 def stop(folder, sent, after):
