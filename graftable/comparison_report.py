@@ -11,11 +11,10 @@ from graftable import __version__
 from graftable.comparison_charts import difference_chart, histogram_chart, matrix_pictures
 from graftable.comparison_tables import COLUMNS, FROM_L2R, Row, Table
 from graftable.graphs.shift import noise_corrected_accuracy
+from graftable.graphs.shift.paired import FEWEST
 
 __all__ = ["render_comparison"]
 
-FEW = 5
-"""Seeds below which the bootstrap is not to be trusted."""
 NAMES = {"balanced_accuracy": "balanced", "average_precision": "avg. precision", "roc_auc": "ROC AUC"}
 
 
@@ -63,7 +62,7 @@ def _lede(found: Sequence[Table], seeds: int) -> str:
 def _warning(seeds: int) -> str:
     if seeds == 1:
         return "One seed: there are no intervals, and no difference can be told from chance."
-    return f"{seeds} seeds are few: their intervals are too short to rely on." if seeds < FEW else ""
+    return f"{seeds} seeds are few: their intervals are too short to rely on." if seeds < FEWEST else ""
 
 
 def _claim(table: Table) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ __all__ = ["PairedDifference", "bootstrap_interval", "holm", "paired_difference"
 RESAMPLES = 10_000
 EXACT_UP_TO = 50
 """Pairs; of more, the rank sum is as good as normal."""
+FEWEST = 5
+"""Seeds below which an interval is too short to rely on."""
 STEP = 2_000_000
 """Numbers that are drawn at a time."""
 
@@ -49,8 +51,9 @@ class PairedDifference:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of 0: less than that is no claim."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the interval lies on one side of 0, over five seeds or more: less than that is no claim."""
+        enough = self.seeds >= FEWEST and self.low is not None and self.high is not None
+        return enough and bool((self.low or 0) > 0 or (self.high or 0) < 0)
 
 
 def paired_difference(

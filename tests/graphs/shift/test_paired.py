@@ -61,6 +61,12 @@ def test_one_seed_has_no_interval_and_no_test():
     assert not found.excludes_zero
 
 
+def test_an_interval_of_few_seeds_is_no_claim():
+    assert not paired_difference([0.9] * 4, [0.1] * 4).excludes_zero
+    for sign in (1, -1):
+        assert paired_difference([0.5 + 0.1 * sign] * 5, [0.5] * 5).excludes_zero
+
+
 def test_seeds_without_both_scores_are_left_out_and_none_is_refused():
     assert paired_difference([0.5, np.nan, 0.7], [0.4, 0.4, np.nan]).seeds == 1
     with pytest.raises(DataError, match="no seed"):
