@@ -20,7 +20,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from graftable.comparison_plan import CHEAP, Run, Set
 from graftable.errors import ConfigError, DataError, GraftableError
 from graftable.graphs.reweighting import dependence_matrix, infer_environments
-from graftable.graphs.reweighting.features import standardise
 from graftable.graphs.shift import ShiftSet, cheap_baselines, load_shift_set
 from graftable.graphs.shift.archive import AbsentArchiveError
 from graftable.graphs.shift_methods import method_class
@@ -239,10 +238,9 @@ def _weights(model: L2RGNN, data: ShiftDataModule, matrices: bool) -> dict[str, 
         with torch.no_grad():
             batches = data.part_dataloader("train", everything=True)
             z = torch.cat([model.rule.embed(model._network, GraphBatch.from_pyg(batch)) for batch in batches])
-            if bool(standardise(z)[1].any()):  # nothing depends on anything in embeddings that are all the same
-                pairs = (dependence_matrix(z), dependence_matrix(z, weights))
-                before, after = ([[float(f"{value:.3g}") for value in row] for row in pair.tolist()] for pair in pairs)
-                found |= {"before": before, "after": after}
+            pairs = (dependence_matrix(z), dependence_matrix(z, weights))
+            before, after = ([[float(f"{value:.3g}") for value in row] for row in pair.tolist()] for pair in pairs)
+            found |= {"before": before, "after": after}
     return {"weights": found}
 
 

@@ -248,6 +248,9 @@ def dependence_matrix(
             f"z has shape {tuple(z.shape)} and weights {shape}; expected (rows, d) and one weight per row."
         )
     values, varies = standardise(z.detach())
+    result = z.new_zeros(z.shape[1], z.shape[1], dtype=torch.float32)
+    if not varies.any():
+        return result
     share = torch.ones_like(z[:, 0]) if weights is None else weights.detach()
     share = share.double() / share.double().sum()
     form = dependence_form(
@@ -263,6 +266,5 @@ def dependence_matrix(
         scaled = torch.stack([(root * gram * root.T).flatten() for gram in form.grams(share)])
         pairs = scaled @ scaled.T
     places = torch.nonzero(varies).squeeze(1)
-    result = z.new_zeros(z.shape[1], z.shape[1], dtype=torch.float32)
     result[places.unsqueeze(1), places.unsqueeze(0)] = pairs.float()
     return result

@@ -122,6 +122,15 @@ def test_clusters_of_one_variable_are_all_pairs_of_the_dependence_matrix(feature
     assert float(pairs.triu(1).sum()) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("features", ["rff", "rbf", "linear"])
+def test_constant_variables_depend_on_nothing(features):
+    varied = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    matrix = dependence_matrix(torch.cat([torch.ones(20, 1), varied], 1), features=features)
+    assert matrix[0].tolist() == [0.0, 0.0, 0.0]
+    assert_close(matrix[1:, 1:], dependence_matrix(varied, features=features))
+    assert not dependence_matrix(torch.ones(20, 3), features=features).any()
+
+
 def test_many_cosines_tend_to_the_kernel():
     draw = torch.Generator().manual_seed(0)
     values = torch.randn(50, 4, generator=draw).cumsum(1)
@@ -154,6 +163,6 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(ShapeError, match=r"expected \(rows, 3\)"):
         RandomFourierFeatures(3)(torch.zeros(2, 4))
     with pytest.raises(ConfigError, match="expected one of rff, rbf, linear"):
-        dependence_matrix(torch.zeros(4, 2), features="cosine")
+        dependence_matrix(torch.eye(4), features="cosine")
     with pytest.raises(ShapeError, match="one weight per row"):
         dependence_matrix(torch.zeros(4, 2), torch.ones(3))
