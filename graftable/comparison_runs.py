@@ -30,7 +30,7 @@ from graftable.pipelines.shift import ShiftDataModule
 from graftable.pipelines.shift_records import shift_set_from_records
 from graftable.training import quieten_lightning
 
-__all__ = ["HISTOGRAM", "RunFile", "absence", "do_run", "load_set"]
+__all__ = ["HISTOGRAM", "RunFile", "absence", "do_run", "load_set", "one_thread"]
 
 ENVIRONMENTS = 3
 """Bins of size that stand for environments where a set has one and a method compares some."""

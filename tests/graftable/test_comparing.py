@@ -16,7 +16,7 @@ from graftable.cli import main
 from graftable.comparing import compare
 from graftable.comparison_plan import read_plan, shared
 from graftable.comparison_report import render_comparison
-from graftable.comparison_runs import RunFile, do_run
+from graftable.comparison_runs import RunFile, do_run, one_thread
 from graftable.comparison_tables import COLUMNS, choose
 from graftable.errors import ConfigError, DataError
 from graftable.graphs.conversion import simple_graph
@@ -84,9 +84,9 @@ def test_only_differences_of_five_seeds_whose_interval_holds_no_zero_are_marked(
 def test_plain_training_from_a_run_of_l2r_is_plain_training(whole):
     _, records = whole
     plan = read_plan(CONFIG)
-    alone = do_run(
-        next(run for run in read_plan({**CONFIG, "methods": ["erm"]}).runs({}, 1) if run.method == "erm"), None
-    )
+    erm = next(run for run in read_plan({**CONFIG, "methods": ["erm"]}).runs({}, 1) if run.method == "erm")
+    with one_thread():
+        alone = do_run(erm, None)
     together = records[next(run.id for run in plan.runs({}, 1) if run.method == "l2r")]
     assert {row["model"] for row in together["rows"]} == L2R_ROWS
     expected = {row["selected_by"]: row for row in together["rows"] if row["model"] == "erm"}
