@@ -6,13 +6,14 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from graftable import __version__, allocator
 from graftable.errors import ConfigError
@@ -140,12 +141,13 @@ def _lightning_command() -> Finding:
 
 
 def _needed() -> list[str]:
-    """The distributions that graftable declares as dependencies; none if it is not installed."""
+    """The distributions that graftable declares as dependencies on this platform; none if it is not installed."""
     try:
         declared = importlib.metadata.requires("graftable") or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in declared if not re.search(r"\bextra\s*==", line)]
+    requirements = [Requirement(line) for line in declared]
+    return [found.name for found in requirements if found.marker is None or found.marker.evaluate({"extra": ""})]
 
 
 def _version(name: str) -> str | None:

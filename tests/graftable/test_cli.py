@@ -242,3 +242,13 @@ def test_doctor_says_what_the_allocator_does_and_what_keeping_memory_would_gain(
     monkeypatch.setenv("GRAFTABLE_MALLOC", "default")
     monkeypatch.setattr(allocator, "milliseconds_of_a_buffer", lambda: None)
     assert doctor._allocator() == doctor.Finding("allocator", "ok", "not of glibc; left as it is")
+
+
+def test_doctor_wants_what_is_declared_for_this_platform(monkeypatch):
+    declared = ["numpy", "only-there>=3; platform_system == 'Nowhere'", "only-more; extra == 'more'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: declared)
+    from graftable import doctor
+
+    found = {finding.name: finding.status for finding in doctor.examine()}
+    assert found["numpy"] == "ok"
+    assert not {"only-there", "only-more"} & set(found)
