@@ -1,6 +1,5 @@
 """The pictures of a comparison as numbers for inline SVG, and matrices as inline PNG."""
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from scipy.spatial.distance import squareform
 
 from graftable.comparison_runs import HISTOGRAM
 from graftable.comparison_tables import Row, Table
+from graftable.pages import inline
 
 __all__ = ["difference_chart", "histogram_chart", "matrix_pictures"]
 
@@ -176,4 +176,4 @@ def _png(values: npt.NDArray[np.float64]) -> str:
     colours[np.isnan(values)] = (0.94, 0.93, 0.91, 1.0)
     buffer = io.BytesIO()
     imsave(buffer, np.kron(colours, np.ones((PIXELS, PIXELS, 1))), format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return inline(buffer.getvalue())

@@ -1,17 +1,16 @@
 """The report of a comparison as one HTML file: nothing is loaded from elsewhere, nothing that failed is left out."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from graftable import __version__
 from graftable.comparison_charts import difference_chart, histogram_chart, matrix_pictures
 from graftable.comparison_tables import COLUMNS, FROM_L2R, Row, Table
 from graftable.graphs.shift import noise_corrected_accuracy
 from graftable.graphs.shift.paired import FEWEST
+from graftable.pages import page_template
 
 __all__ = ["render_comparison"]
 
@@ -29,14 +28,8 @@ def render_comparison(found: Sequence[Table], left_out: Sequence[str], runs: tup
     Returns:
         An HTML document. All text is escaped.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     seeds = max(len(table.seeds) for table in found)
-    return environment.get_template("comparison.html.j2").render(
+    return page_template("comparison.html.j2").render(
         title="Methods under shift",
         lede=_lede(found, seeds),
         chart=difference_chart(found),

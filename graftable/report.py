@@ -3,13 +3,10 @@
 Nothing in it is loaded from elsewhere: pictures are inlined, charts are inline SVG, there are no scripts.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch_geometric.data import Data
 
 from graftable.graphs.attributes import graph_attributes
@@ -17,6 +14,7 @@ from graftable.graphs.conditions import Condition, Terciles
 from graftable.graphs.corpus import DOMAINS, FAMILIES
 from graftable.graphs.drawing import render_gallery
 from graftable.graphs.metrics import VUN, Interval, Report
+from graftable.pages import inline, page_template
 from graftable.report_charts import Curve, loss_chart, ratio_chart
 
 __all__ = ["Answer", "Score", "attribute_rows", "render_report"]
@@ -90,13 +88,7 @@ def render_report(
         for answer in answers
     }
     groups = {name: rows for name, rows in groups.items() if rows}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("demo.html.j2").render(
+    return page_template("demo.html.j2").render(
         title=title,
         lede=lede,
         answers=[_answer(answer, terciles) for answer in answers],
@@ -135,7 +127,7 @@ def _picture(graph: Data, caption: str | None = None) -> dict[str, str]:
     nodes, edges = int(graph.num_nodes or 0), graph.num_edges // 2
     size = f"{nodes:,} node{'s' * (nodes != 1)}, {edges:,} edge{'s' * (edges != 1)}"
     return {
-        "source": "data:image/svg+xml;base64," + base64.b64encode(content).decode("ascii"),
+        "source": inline(content),
         "alt": f"Drawing of a graph with {size}",
         "caption": size if caption is None else caption,
     }

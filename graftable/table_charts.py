@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from graftable.tabular.quality.figures import WORDS, Score, TableEvaluation
 from graftable.tabular.quality.views import View
 
-__all__ = ["SHARES", "draw_marginals", "draw_pairs", "draw_trends", "inline", "score_chart", "shown_pairs"]
+__all__ = ["SHARES", "draw_marginals", "draw_pairs", "draw_trends", "score_chart", "shown_pairs"]
 
 SHARES = ("shape", "trend", "c2st", "precision", "recall", "utility", "utility_linear")
 """Scores of which 1 is the most that can be had."""
@@ -343,9 +342,3 @@ def _bytes(figure: Figure, kind: str) -> bytes:
     metadata = {"Date": None} if kind == "svg" else {}
     figure.savefig(stream, format=kind, dpi=130, facecolor="white", metadata=metadata)
     return stream.getvalue()
-
-
-def inline(content: bytes) -> str:
-    """A picture as an address that holds it."""
-    kind = "svg+xml" if content.lstrip()[:5] in (b"<?xml", b"<svg ") else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

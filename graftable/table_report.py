@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from graftable import __version__
-from graftable.table_charts import draw_marginals, draw_pairs, draw_trends, inline, score_chart, shown_pairs
+from graftable.pages import inline, page_template
+from graftable.table_charts import draw_marginals, draw_pairs, draw_trends, score_chart, shown_pairs
 from graftable.tabular.quality.figures import WORDS, Moves, RulesFigures, Score, TableEvaluation
 
 __all__ = ["render_table_report"]
@@ -41,16 +40,10 @@ def render_table_report(found: TableEvaluation) -> str:
     Returns:
         An HTML document. All text is escaped.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     pairs = [pair for pair in found.pairs if not math.isnan(found.pairs[pair].synthetic)]
     scattered = shown_pairs(found)
     lost = sorted(pairs, key=lambda pair: found.pairs[pair].synthetic - _or(found.pairs[pair].real, 1.0))
-    return environment.get_template("table_quality.html.j2").render(
+    return page_template("table_quality.html.j2").render(
         title=f"How good are the rows of {Path(found.synthetic).name}?",
         lede=_lede(found),
         facts=_facts(found),

@@ -11,7 +11,8 @@ import pytest
 
 import graftable
 from graftable.cli import main
-from graftable.table_charts import draw_marginals, draw_pairs, draw_trends, inline, score_chart, shown_pairs
+from graftable.pages import inline
+from graftable.table_charts import draw_marginals, draw_pairs, draw_trends, score_chart, shown_pairs
 from graftable.table_report import render_table_report
 from graftable.tabular.quality.figures import WORDS, Score
 
