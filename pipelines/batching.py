@@ -96,12 +96,31 @@ def draw_epoch(domains: Sequence[str], balance: float, rng: np.random.Generator)
     return np.sort(np.concatenate(drawn))
 
 
-class BudgetBatchSampler(DistributedSampler[list[int]]):
+class _EpochSampler(DistributedSampler[list[int]]):
+    """A sampler that can go on inside an epoch.
+
+    It is a ``DistributedSampler`` as a mark only, so that Lightning does not share its batches out a second time; that
+    class's own constructor, which deals out single items of a dataset, is not called.
+    """
+
+    epoch: int
+    served: int
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to the beginning of an epoch; within the epoch that was resumed, change nothing."""
+        if epoch != self.epoch:
+            self.resume(epoch, 0)
+
+    def resume(self, epoch: int, served: int) -> None:
+        """Continue within an epoch, after this rank's first ``served`` batches."""
+        self.epoch, self.served = epoch, served
+
+
+class BudgetBatchSampler(_EpochSampler):
     """Yields lists of graph indices, one list per batch.
 
     Give it to a ``DataLoader`` as ``sampler`` with ``batch_size=None``, not as ``batch_sampler``: the loader then
-    passes each list on as it is, and Lightning calls ``set_epoch`` and keeps the sampler for prediction. It is a
-    ``DistributedSampler`` so that Lightning does not share its batches out a second time.
+    passes each list on as it is, and Lightning calls ``set_epoch`` and keeps the sampler for prediction.
 
     Graphs are sorted by size with random jitter, packed, and the batches are shuffled. The number of batches is that
     of the packing without jitter; a draw that needs fewer has its fullest batches halved, and the jitter is lowered
@@ -142,7 +161,7 @@ class BudgetBatchSampler(DistributedSampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-    ) -> None:  # the base class is a mark only: its own constructor deals out single items of a dataset
+    ) -> None:
         for name, value in (("nodes_per_batch", nodes_per_batch), ("edges_per_batch", edges_per_batch)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected at least 1.")
@@ -160,15 +179,6 @@ class BudgetBatchSampler(DistributedSampler[list[int]]):
         self.epoch = self.served = 0
         draws = [draw_epoch(self.domains, balance, self._rng(draw)) for draw in range(REFERENCE_DRAWS)]
         self.count = max(len(self._packed(draw, 0.0, self._rng(0))) for draw in draws)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Move to the beginning of an epoch; within the epoch that was resumed, change nothing."""
-        if epoch != self.epoch:
-            self.resume(epoch, 0)
-
-    def resume(self, epoch: int, served: int) -> None:
-        """Continue within an epoch, after this rank's first ``served`` batches."""
-        self.epoch, self.served = epoch, served
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch, also where part of it was served already, as Lightning counts them."""
@@ -204,7 +214,7 @@ class BudgetBatchSampler(DistributedSampler[list[int]]):
         return pack(order.tolist(), self.nodes, self.edges, *self.budgets)
 
 
-class FixedBatchSampler(DistributedSampler[list[int]]):
+class FixedBatchSampler(_EpochSampler):
     """Yields lists of ``batch_size`` indices; the order of an epoch is a function of (seed, epoch).
 
     What is left over is spread, so that no batch is of a single item where there are more: the batches of an epoch
@@ -232,19 +242,10 @@ class FixedBatchSampler(DistributedSampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-    ) -> None:  # the base class is a mark only, so that Lightning does not share the batches out a second time
+    ) -> None:
         self.count, self.num_batches = count, -(-count // batch_size)
         self.shuffle, self.seed, self.rank, self.world_size = shuffle, seed, rank, world_size
         self.epoch = self.served = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Move to the beginning of an epoch; within the epoch that was resumed, change nothing."""
-        if epoch != self.epoch:
-            self.resume(epoch, 0)
-
-    def resume(self, epoch: int, served: int) -> None:
-        """Continue within an epoch, after this rank's first ``served`` batches."""
-        self.epoch, self.served = epoch, served
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch, also where part of it was served already."""
