@@ -26,7 +26,7 @@ from graftable.pipelines.shift_records import records_digest
 
 __all__ = ["CHEAP", "RUN_VERSION", "Method", "Plan", "Run", "Set", "make_run", "read_plan", "shared", "stage_of"]
 
-RUN_VERSION = 1
+RUN_VERSION = 2
 """Part of every id: a change of what a run does makes earlier runs another thing."""
 CHEAP = "cheap"
 """The run that trains nothing: constants and forests."""

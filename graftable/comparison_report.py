@@ -14,7 +14,12 @@ from graftable.pages import page_template
 
 __all__ = ["render_comparison"]
 
-NAMES = {"balanced_accuracy": "balanced", "average_precision": "avg. precision", "roc_auc": "ROC AUC"}
+NAMES = {
+    "balanced_accuracy": "balanced",
+    "average_precision": "avg. precision",
+    "roc_auc": "ROC AUC",
+    "worst_group": "worst group",
+}
 
 
 def render_comparison(found: Sequence[Table], left_out: Sequence[str], runs: tuple[int, int]) -> str:

@@ -29,7 +29,7 @@ from torch_geometric.data import Batch
 from graftable.errors import ConfigError
 from graftable.graphs.nn import GraphEncoder, degree_histogram
 from graftable.graphs.ops import Adjacency
-from graftable.graphs.shift import evaluate_predictions
+from graftable.graphs.shift import evaluate_predictions, worst_environment
 from graftable.graphs.shift_methods import make_method
 from graftable.graphs.shift_methods.parts import GraphBatch, GraphNetwork, Moment, Task, mean_over
 from graftable.graphs.shift_methods.selection import Selection
@@ -258,11 +258,15 @@ class L2RGNN(
         return found
 
     def _scores(self, rows: list[dict[str, Tensor]]) -> dict[str, dict[str, float]]:
-        """Loss and metric of every model, each graph counted once."""
+        """Loss and scores of every model, each graph counted once."""
+        y, answers = self._joined(rows)
+        return {model: self._score(logits, y) for model, logits in answers.items()}
+
+    def _joined(self, rows: list[dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Labels and every model's numbers, in the order of the part, each graph once."""
         table = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         first = np.unique(table.pop("index").numpy(), return_index=True)[1]
-        y = table.pop("y")[first]
-        return {model: self._score(logits[first], y) for model, logits in table.items()}
+        return table.pop("y")[first], {model: logits[first] for model, logits in table.items()}
 
     def _score(self, logits: Tensor, y: Tensor) -> dict[str, float]:
         loss = float(mean_over(*self.task.losses(logits, y)))
@@ -337,9 +341,21 @@ class L2RGNN(
                 graphs = GraphBatch.from_pyg(batch)
                 row = {"index": graphs.index, "y": graphs.y, **self.answers(graphs)}
                 seen.append({name: value.cpu() for name, value in row.items()})
-            for model, scores in self._scores(seen).items():
+            y, answers = self._joined(seen)
+            groups = self._groups(part)
+            for model, logits in answers.items():
+                scores = self._score(logits, y)
+                if groups is not None:
+                    metric = self.selection.metric
+                    scores["worst_group"] = worst_environment(logits, y, cast(Any, self.task.kind), groups, metric)[0]
                 rows.setdefault(model, {"model": model, "selected_by": column, "epoch": epoch})[part] = scores
         return list(rows.values())
+
+    def _groups(self, part: str) -> list[int] | None:
+        """What is spuriously tied to the label, graph by graph, where a set says so and it differs."""
+        graphs = cast(Any, self.trainer).datamodule.loaded.parts[part]
+        groups = [int(graph.group) for graph in graphs if "group" in graph]
+        return groups if len(groups) == len(graphs) and len(set(groups)) > 1 else None
 
     def _part(self, part: str) -> Iterator[Any]:
         """All batches of a part, on the model's device, on every rank."""

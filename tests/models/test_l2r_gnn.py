@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 
 from graftable.errors import ConfigError
 from graftable.graphs.shift import ShiftSet, load_shift_set
+from graftable.graphs.shift_methods.parts import GraphBatch
 from graftable.models import L2RGNN
 from graftable.models.pretrained import load_pretrained
 from graftable.pipelines import ShiftDataModule
@@ -60,6 +61,24 @@ def test_plain_training_and_l2r_are_scored_side_by_side(run, capsys):
     for row in model.results:
         assert all(0 <= row[part]["accuracy"] <= 1 for part in ("id_val", "ood_val", "id_test", "ood_test"))
     assert [line.split()[0] for line in model.table().splitlines()] == ["accuracy", *names, *names]
+
+
+def test_the_worst_group_is_that_with_and_without_a_star_where_the_score_is_lower(run):
+    model, data, _, _ = run
+    model.eval()
+    shift, row = (
+        data.loaded,
+        next(row for row in model.results if (row["model"], row["selected_by"]) == ("l2r", "id_val")),
+    )
+    right = {0: [], 1: []}
+    with torch.no_grad():
+        for batch in data.part_dataloader("ood_test"):
+            answers = model.answers(GraphBatch.from_pyg(batch))["l2r"].argmax(1)
+            for number, correct in zip(batch.graph_number.tolist(), (answers == batch.y).tolist(), strict=True):
+                right[int(shift.ood_test[number].group)].append(correct)
+    shares = [sum(each) / len(each) for each in right.values()]
+    assert row["ood_test"]["worst_group"] == pytest.approx(min(shares))
+    assert row["ood_test"]["accuracy"] > min(shares)
 
 
 def test_every_column_is_scored_on_what_it_kept(tmp_path):
