@@ -13,6 +13,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from graftable.errors import GraftableError
+from graftable.stopping import signals_held
 
 from .folder import SHARED, Entry, digest
 
@@ -145,7 +146,9 @@ def one_thread() -> Iterator[None]:
     try:
         if torch:
             torch.set_num_threads(1)
-        with threadpool_limits(1):
+        with signals_held():  # it lists the libraries by a callback from C
+            limits = threadpool_limits(1)
+        with limits:
             yield
     finally:
         if torch:

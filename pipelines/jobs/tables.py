@@ -265,6 +265,8 @@ class RepairJob(Job):
         def make(part: Part, target: Path) -> Made:
             if target.resolve() == self.source(part).resolve():
                 raise ConfigError(f"{target}: would be replaced by its repaired self; give another --out.")
+            beside = QuarantineFile.path(target)
+            beside.unlink(missing_ok=True)  # if a run was killed once it had written it, and the table has changed
             table = open_table(self.source(part), self._options())
             report = repair_file(
                 self.source(part),
@@ -276,8 +278,8 @@ class RepairJob(Job):
                 options=self._options(),
                 unseen=_unseen(self.allow_unseen),
             )
-            beside = (QuarantineFile.path(target).name,) if report.quarantined_rows else ()
-            return Made(report.rows, {"moved_rows": report.moved_rows}, beside, report.quarantined_rows)
+            lists = (beside.name,) if report.quarantined_rows else ()
+            return Made(report.rows, {"moved_rows": report.moved_rows}, lists, report.quarantined_rows)
 
         return make
 

@@ -14,6 +14,7 @@ FACE = 7
 FLOORS = {
     "graftable.errors": 0,
     "graftable.files": 0,
+    "graftable.stopping": 0,
     "graftable.graphs.ops": 1,
     "graftable.graphs.nn": 2,
     "graftable.graphs.reweighting": 2,

@@ -1,5 +1,6 @@
 """Batch jobs: whatever stops one, and however often, its folder ends with the bytes of a run that was never stopped."""
 
+import ctypes
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 from graftable.cli import main
 from graftable.errors import ConfigError, DataError, GraftableError
 from graftable.pipelines.jobs import RepairJob, SynthesizeJob, run_job
-from graftable.pipelines.jobs.job import Task
+from graftable.pipelines.jobs.job import Task, one_thread
 from graftable.tabular import Synthesizer, check
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves it off, and workers look where we look
@@ -106,6 +108,18 @@ def dies_at(step, out):
         os._exit(0)
 
 
+def test_a_part_whose_line_a_kill_cut_off_is_made_again_to_the_same_bytes(tmp_path):
+    run_job(Letters(), tmp_path)
+    whole = content(tmp_path)
+    manifest = whole["_manifest.jsonl"]
+    ends = [place for place, byte in enumerate(manifest, start=1) if byte == ord("\n")]
+    for cut in [0, *(end + moved for end in ends for moved in (-9, -1, 0, 1))]:
+        (tmp_path / "_done.json").unlink()
+        (tmp_path / "_manifest.jsonl").write_bytes(manifest[:cut])
+        assert run_job(Letters(), tmp_path).made == sum(end - 1 > cut for end in ends)  # only its line feed may lack
+        assert content(tmp_path) == whole, cut
+
+
 # Runs `graftable` in processes that it forks once all is imported: before that, a kill would only prove that imports
 # write nothing. The timer counts the processor's time, whatever else the machine does, and its signal is sent by the
 # kernel and ends a process in the midst of what it does, as SIGKILL does.
@@ -159,9 +173,10 @@ def slow(tmp_path, monkeypatch):
 
 
 def begun(arguments):
-    """A process of the command that has made something."""
+    """A process of the command that has made a part and said so: a part appears before its line in the manifest."""
     process = subprocess.Popen([sys.executable, "-m", "graftable", *arguments], stderr=subprocess.PIPE, text=True)
-    while not list(Path("made").glob("*.txt")) and process.poll() is None:
+    manifest = Path("made/_manifest.jsonl")
+    while not (manifest.is_file() and b"\n" in manifest.read_bytes()) and process.poll() is None:
         time.sleep(0.01)
     return process
 
@@ -192,6 +207,16 @@ def test_workers_end_with_a_parent_that_is_killed(slow):
     assert len(workers) >= 2
     while any(is_alive(pid) for pid in workers):  # the test's own time limit is the only clock here
         time.sleep(0.01)
+
+
+def test_a_signal_that_comes_while_libraries_are_listed_is_not_lost(monkeypatch):
+    @ctypes.CFUNCTYPE(None)
+    def interrupted():
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("graftable.pipelines.jobs.job.threadpool_limits", lambda limits: interrupted() or nullcontext())
+    with pytest.raises(KeyboardInterrupt), one_thread():
+        pytest.fail("went on")
 
 
 def is_alive(pid):
@@ -477,6 +502,21 @@ def test_rows_that_cannot_be_repaired_are_listed_beside_their_table(tables, caps
     code, out, _ = run(capsys, "repair.yaml", "--job.pin", "[start, end]")
     assert (code, content()) == (3, whole)
     assert "3 parts were there already" in out
+
+
+def test_a_list_of_rows_does_not_outlive_its_table(tables, capsys):
+    arguments = ("repair.yaml", "--job.pin", "[start, end]")
+    good = Path("in/c.csv").read_bytes()
+    run(capsys, *arguments)
+    Path("made/_manifest.jsonl").unlink()  # as a kill may leave it: the files of a part come before its line
+    Path("made/_done.json").unlink()
+    Path("in/c.csv").write_text("id,end\n1,2\n")
+    run(capsys, *arguments)
+    assert run(capsys, *arguments, "--out", "whole")[0] == 3
+    assert content() == content("whole")
+    Path("in/c.csv").write_bytes(good)
+    run(capsys, *arguments)
+    assert "c.csv.quarantine.csv" in content()
 
 
 def test_a_full_disk_is_no_fault_of_a_table(tables, monkeypatch):
