@@ -22,7 +22,7 @@ from .boosted_chain import BoostedChain, fit_chain
 from .cells import check_table, data_space
 from .chained_rows import ChainedRows
 from .encoding import TableEncoder
-from .interface import Allowed, Arrays, Conditions, Generator, Progress
+from .interface import Allowed, Arrays, Conditions, Generator, Progress, within
 from .latent_tree import Evidence, LatentTree
 from .latent_tree_fit import TreeSettings, fit_tree
 
@@ -88,10 +88,8 @@ class CircuitGenerator(Generator):
         chain: int = 16,
         rounds: int = 200,
     ) -> None:
-        least = {"members": members, "states": states, "epochs": epochs, "intervals": intervals, "rounds": rounds}
-        for name, value in least.items():
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; expected at least 1.")
+        within(members=(members, 1), states=(states, 1), epochs=(epochs, 1), rounds=(rounds, 1), chain=(chain, 0))
+        within(edge_prior=(edge_prior, 0), leaf_prior=(leaf_prior, 1e-3), blend=(blend, 0), shake=(shake, 0))
         self.members, self.states, self.epochs = members, states, epochs
         self.intervals, self.levels = intervals, levels
         self.edge_prior, self.leaf_prior, self.blend, self.shake = edge_prior, leaf_prior, blend, shake

@@ -23,7 +23,7 @@ from ..compiler import Compiled
 from ..schema import Schema
 from .cells import check_table, data_space
 from .encoding import TableEncoder
-from .interface import Allowed, Arrays, Conditions, Generator, Progress
+from .interface import Allowed, Arrays, Conditions, Generator, Progress, within
 
 __all__ = ["CopulaGenerator"]
 
@@ -51,8 +51,7 @@ class CopulaGenerator(Generator):
     engine: ClassVar[str] = "copula"
 
     def __init__(self, intervals: int = 256, levels: int = 100, shrink: float = 0.01) -> None:
-        if not 0 <= shrink <= 1:
-            raise ConfigError(f"shrink is {shrink}; expected 0 to 1.")
+        within(shrink=(shrink, 0, 1))
         self.intervals, self.levels, self.shrink = intervals, levels, shrink
 
     def fit(

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .conditional_vector import ConditionalVector
-from .interface import Arrays
-from .neural import at_least, linear, seeded, to_arrays, to_module, valid_constrain
+from .interface import Arrays, within
+from .neural import linear, seeded, to_arrays, to_module, valid_constrain
 from .neural_engine import Rows
 from .row_engine import RowEngine, marginal_distance
 
@@ -154,8 +154,11 @@ class CTGANGenerator(RowEngine):
         patience: int = 0,
     ) -> None:
         self.constrain = valid_constrain(constrain)
-        for name, value, least in (("epochs", epochs, 1), ("pac", pac, 1), ("batch_size", batch_size, 2 * pac)):
-            at_least(name, value, least)
+        within(epochs=(epochs, 1), pac=(pac, 1), batch_size=(batch_size, 2 * pac), noise=(noise, 1))
+        within(generator_width=(generator_width, 1), critic_width=(critic_width, 1), modes=(modes, 1))
+        within(generator_lr=(generator_lr, 0), critic_lr=(critic_lr, 0), weight_decay=(weight_decay, 0))
+        within(penalty=(penalty, 0), temperature=(temperature, 0.01), leak=(leak, 0, 1), decay=(decay, 0, 1))
+        within(patience=(patience, 0))
         self.epochs, self.batch_size, self.pac, self.noise = epochs, batch_size // pac * pac, pac, noise
         self.generator_width, self.critic_width = generator_width, critic_width
         self.generator_lr, self.critic_lr, self.weight_decay = generator_lr, critic_lr, weight_decay

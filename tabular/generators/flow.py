@@ -37,9 +37,9 @@ from ..schema import Schema
 from .cells import check_table
 from .encoding import TableEncoder
 from .flow_network import FlowNetwork, noisy_scores, noisy_tokens
-from .interface import Arrays, Conditions
+from .interface import Arrays, Conditions, within
 from .mixed_layout import MixedLayout
-from .neural import at_least, seeded, to_arrays, to_module, valid_constrain
+from .neural import seeded, to_arrays, to_module, valid_constrain
 from .neural_engine import NeuralEngine, Rows
 from .requests import draw_asked, may_be, meets
 from .rule_guidance import RuleGuidance, rules_from_text, rules_to_text
@@ -110,8 +110,9 @@ class FlowGenerator(NeuralEngine):
         patience: int = 10,
     ) -> None:
         self.constrain = valid_constrain(constrain)
-        for name, value in (("steps", steps), ("batch_size", batch_size), ("sampling_steps", sampling_steps)):
-            at_least(name, value, 1)
+        within(steps=(steps, 1), batch_size=(batch_size, 1), sampling_steps=(sampling_steps, 1))
+        within(width=(width, 1), depth=(depth, 0), lr=(lr, 0), patience=(patience, 0))
+        within(leak=(leak, 0, 1), decay=(decay, 0, 1))
         self.steps, self.batch_size, self.width, self.depth = steps, batch_size, width, depth
         self.lr, self.decay, self.sampling_steps, self.leak = lr, decay, sampling_steps, leak
         self.levels, self.intervals, self.patience = levels, intervals, patience
@@ -146,9 +147,10 @@ class FlowGenerator(NeuralEngine):
         return torch.optim.Adam(self.network.parameters(), self.lr, betas=(0.9, 0.99))
 
     def schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-        """A short rise, then a cosine."""
+        """A short rise, of at least one step, then a cosine."""
+        steps = max(steps, 4)
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=max(steps, 2), pct_start=0.05, cycle_momentum=False
+            optimizer, self.lr, total_steps=steps, pct_start=max(0.05, 2 / steps), cycle_momentum=False
         )
 
     def plan(self, rows: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ __all__ = [
     "engine_class",
     "read_files",
     "require_settings",
+    "within",
 ]
 
 FORMAT = 1
@@ -263,6 +265,24 @@ class Generator(ABC):
         if not hasattr(self, "schema"):
             raise ConfigError(f"the engine `{self.engine}` has learnt no table yet; call fit first.")
         return self.schema
+
+
+def within(**settings: tuple[float, ...]) -> None:
+    """Check numbers among the arguments of an engine, each given with its least value and its largest, if any.
+
+    Raises:
+        ConfigError: If one is out of range, or is no finite number.
+
+    Example:
+        >>> within(epochs=(3, 1), leak=(1.5, 0, 1))
+        Traceback (most recent call last):
+            ...
+        graftable.errors.ConfigError: leak is 1.5; expected 0 to 1.
+    """
+    for name, (value, least, *most) in settings.items():
+        if not least <= value <= (most[0] if most else sys.float_info.max):
+            expected = f"{least:g} to {most[0]:g}" if most else f"at least {least:g}"
+            raise ConfigError(f"{name} is {value}; expected {expected}.")
 
 
 def require_settings(kind: type[Generator], settings: Mapping[str, Any]) -> None:

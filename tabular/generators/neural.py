@@ -21,7 +21,6 @@ __all__ = [
     "Average",
     "Best",
     "Constrain",
-    "at_least",
     "holdout",
     "linear",
     "seeded",
@@ -45,16 +44,6 @@ def valid_constrain(constrain: str) -> Constrain:
         if value == constrain:
             return value  # type: ignore[no-any-return]
     raise ConfigError(f"constrain is {constrain!r}.{did_you_mean(constrain, known, quote='')}")
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Check a number among the settings.
-
-    Raises:
-        ConfigError: If it is below ``least``.
-    """
-    if not value >= least:
-        raise ConfigError(f"{name} is {value}; expected at least {least}.")
 
 
 @contextlib.contextmanager

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import ClassVar, Self
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+
+from graftable.errors import ConfigError
 
 from ..compiler import Compiled
 from ..schema import Schema
@@ -109,7 +112,11 @@ class NeuralEngine(Generator):
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Learn a table; see `Generator.fit`."""
+        """Learn a table; see `Generator.fit`.
+
+        Raises:
+            ConfigError: If the score was no number to the last.
+        """
         self.prepare(table, schema, rules, seed)
         rows = self.encode(table, seed)
         train, held = (taken(rows, places) for places in holdout(len(table), 0.1, self.held_rows, seed))
@@ -132,6 +139,11 @@ class NeuralEngine(Generator):
                     progress((step + 1) / steps, f"step {step + 1}: {self.measure} {score:.4f} on held out rows")
                 if best.update(score, average.module):
                     break
+        if not math.isfinite(best.score):
+            raise ConfigError(
+                f"the engine `{self.engine}` has learnt nothing, as its {self.measure} is no number; lower the "
+                "learning rate."
+            )
         self.drawn_by.load_state_dict(best.weights)
         self.drawn_by.eval().requires_grad_(False)
         return self

@@ -28,9 +28,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .interface import Arrays
+from .interface import Arrays, within
 from .mode_normalization import EDGE
-from .neural import at_least, linear, seeded, to_arrays, to_module, valid_constrain
+from .neural import linear, seeded, to_arrays, to_module, valid_constrain
 from .neural_engine import Rows
 from .row_engine import RowEngine
 
@@ -119,8 +119,9 @@ class TVAEGenerator(RowEngine):
         patience: int = 4,
     ) -> None:
         self.constrain = valid_constrain(constrain)
-        at_least("epochs", epochs, 1)
-        at_least("batch_size", batch_size, 1)
+        within(epochs=(epochs, 1), batch_size=(batch_size, 1), hidden=(hidden, 1), latent=(latent, 1), modes=(modes, 1))
+        within(lr=(lr, 0), weight_decay=(weight_decay, 0), reconstruction=(reconstruction, 0), patience=(patience, 0))
+        within(leak=(leak, 0, 1), decay=(decay, 0, 1))
         self.epochs, self.batch_size, self.hidden, self.latent = epochs, batch_size, hidden, latent
         self.lr, self.weight_decay, self.reconstruction = lr, weight_decay, reconstruction
         self.leak, self.decay = leak, decay

@@ -315,6 +315,36 @@ def test_mistakes_are_named(engine, world):
         SMALL[engine]().sample(3)
 
 
+@pytest.mark.parametrize(
+    ("engine", "setting", "said"),
+    [
+        ("ctgan", {"generator_width": 0}, "generator_width is 0; expected at least 1"),
+        ("ctgan", {"temperature": float("nan")}, "temperature is nan; expected at least 0.01"),
+        ("ctgan", {"leak": 2.0}, "leak is 2.0; expected 0 to 1"),
+        ("tvae", {"lr": -1.0}, "lr is -1.0; expected at least 0"),
+        ("tvae", {"lr": float("inf")}, "lr is inf; expected at least 0"),
+        ("flow", {"width": -1}, "width is -1; expected at least 1"),
+        ("flow", {"depth": -1}, "depth is -1; expected at least 0"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_anything_is_learnt(engine, setting, said):
+    with pytest.raises(ConfigError, match=said):
+        SMALL[engine](**setting)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 20, 21])
+def test_the_flow_learns_in_any_number_of_steps(steps):
+    frame = pd.DataFrame({"a": np.arange(60.0) % 7, "b": list("xyz") * 20})
+    model = SMALL["flow"](steps=steps).fit(frame, Schema.detect(frame), seed=1)
+    assert model.sample(5, seed=1).shape == (5, 2)
+
+
+def test_a_fit_that_came_to_nothing_says_so(world):
+    frame, schema, _ = world
+    with pytest.raises(ConfigError, match=r"has learnt nothing, as its loss is no number; lower the learning rate\."):
+        SMALL["tvae"](lr=1e30, epochs=3).fit(frame, schema)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_progress_is_told(engine, world):
     frame, schema, _ = world

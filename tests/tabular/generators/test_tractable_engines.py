@@ -217,6 +217,21 @@ def test_mistakes_are_told_in_a_sentence(models, engine, tmp_path):
         Generator.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("engine", "setting", "said"),
+    [
+        ("circuit", {"members": 0}, "members is 0; expected at least 1"),
+        ("circuit", {"edge_prior": -5.0}, "edge_prior is -5.0; expected at least 0"),
+        ("circuit", {"shake": float("inf")}, "shake is inf; expected at least 0"),
+        ("copula", {"shrink": 1.5}, "shrink is 1.5; expected 0 to 1"),
+        ("copula", {"intervals": 1}, "intervals is 1; expected at least 2"),
+    ],
+)
+def test_a_setting_out_of_range_is_told_in_a_sentence(engine, setting, said):
+    with pytest.raises(ConfigError, match=said):
+        engine_class(engine)(**setting).fit(FRAME, SCHEMA)
+
+
 def test_only_the_circuit_has_a_density(models):
     with pytest.raises(ConfigError, match="has no density"):
         models["copula"].log_prob(FRAME)
