@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from graftable import __version__
 from graftable.arguments import COMMANDS, TRAINING_VERBS, build_parser
 from graftable.errors import ConfigError, GraftableError
+from graftable.stopping import stopped_by_sigterm
 
 __all__ = ["lightning", "main"]
 
@@ -66,8 +67,8 @@ def dispatch(arguments: list[str]) -> int:
         return configs(namespace)
     if getattr(namespace, "command", None) is None:
         raise ConfigError("say what to do; `graftable --help` lists the commands.")
-    module = importlib.import_module(COMMANDS[namespace.command].module)
-    return int(module.run(namespace))
+    with stopped_by_sigterm():
+        return int(importlib.import_module(COMMANDS[namespace.command].module).run(namespace))
 
 
 def train(arguments: list[str]) -> int:

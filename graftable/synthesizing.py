@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from graftable.errors import ConfigError, DataError
 from graftable.files import require_writable, write_text
-from graftable.stopping import stopped_by_sigterm
 from graftable.tables import read_options
 from graftable.tabular.generators.conditions import read_where
 from graftable.tabular.generators.interface import engine_class
@@ -46,8 +45,7 @@ def run(namespace: argparse.Namespace) -> int:
     Raises:
         GraftableError: If a file cannot be read or written, a rule is wrong, or an option is; then nothing is written.
     """
-    with stopped_by_sigterm():
-        return {"synthesize": run_synthesize, "impute": run_impute}[namespace.command](namespace)
+    return {"synthesize": run_synthesize, "impute": run_impute}[namespace.command](namespace)
 
 
 def run_synthesize(namespace: argparse.Namespace) -> int:

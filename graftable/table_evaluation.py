@@ -9,7 +9,6 @@ from pathlib import Path
 
 from graftable.errors import ConfigError
 from graftable.files import require_writable, write_text
-from graftable.stopping import stopped_by_sigterm
 from graftable.tables import read_options, schema_of
 from graftable.tabular.io import open_table
 from graftable.tabular.quality.evaluation import evaluate_table
@@ -33,11 +32,6 @@ def run(namespace: argparse.Namespace) -> int:
         GraftableError: If a file cannot be read or written, a rule is wrong, or an option is; then nothing is written.
     """
     _look_over(namespace)
-    with stopped_by_sigterm():
-        return _evaluate(namespace)
-
-
-def _evaluate(namespace: argparse.Namespace) -> int:
     options = read_options(namespace)
     real, synthetic = (open_table(path, options) for path in (namespace.real, namespace.synthetic))
     with _progress(namespace) as tell:

@@ -142,17 +142,13 @@ class Task:
 def one_thread() -> Iterator[None]:
     """Compute on one thread: sums of floats must not depend on how many cores a machine has."""
     torch: Any = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 1
-    try:
+    with contextlib.ExitStack() as limits:
         if torch:
+            limits.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
         with signals_held():  # it lists the libraries by a callback from C
-            limits = threadpool_limits(1)
-        with limits:
-            yield
-    finally:
-        if torch:
-            torch.set_num_threads(before)
+            limits.enter_context(threadpool_limits(1))
+        yield
 
 
 def _is_full(error: BaseException | None) -> bool:

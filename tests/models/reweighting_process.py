@@ -1,6 +1,6 @@
 """A fit with `ReweightCallback`, alone or as one of several: `python reweighting_process.py OUT RANK WORLD PORT`.
 
-A test runs it, on batches of 32 rows, of which each process has its share.
+A test runs it, on batches of 32 rows, of which each process has its share, and keeps a store at the port.
 """
 
 import os
@@ -58,6 +58,7 @@ def main(out, rank=0, world=1, port=None):
     if world > 1:
         names = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")
         os.environ |= dict(zip(names, ("127.0.0.1", port, str(world), "0", str(rank)), strict=True))
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # rank 0 opens none: by then the port could be another's
         strategy = DDPStrategy(process_group_backend="gloo")
     reweight = ReweightCallback(0.5, warmup_epochs=0)
     recorder, model = Recorder(reweight), Classifier()

@@ -1,7 +1,6 @@
 """Processes that share a batch find the weights that one process finds on all of it."""
 
 import runpy
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +10,6 @@ import torch
 
 SCRIPT = Path(__file__).with_name("reweighting_process.py")
 SECONDS = 300  # far above what it takes, so that a busy machine is no failure, and a lost process is
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
 
 
 def run_together(commands):
@@ -39,8 +32,8 @@ def run_together(commands):
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no collectives")
 def test_two_processes_of_a_fit_weigh_and_learn_as_one_on_the_joined_batch(tmp_path):
-    port = free_port()
-    run_together([[str(tmp_path / f"{rank}.pt"), str(rank), "2", port] for rank in range(2)])
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # on a port that is free
+    run_together([[str(tmp_path / f"{rank}.pt"), str(rank), "2", str(store.port)] for rank in range(2)])
     runpy.run_path(str(SCRIPT))["main"](tmp_path / "alone.pt")
     alone, *parts = (torch.load(tmp_path / name, weights_only=True) for name in ("alone.pt", "0.pt", "1.pt"))
     assert len(alone["steps"]) == 2
