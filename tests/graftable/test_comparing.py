@@ -2,11 +2,9 @@
 
 import copy
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -106,32 +104,47 @@ def test_a_finished_comparison_runs_nothing_and_other_questions_use_its_runs(who
     assert one.tables[0].row("erm").columns["id_val"]["low"] is None
 
 
-def start(folder, config):
-    path = folder / "mine.yaml"
-    path.write_text(yaml.safe_dump({"config_version": 1, **config}, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "graftable", "compare", str(path), "--out", str(folder / "out")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
+#: `graftable compare`, which sends itself a signal in the first training after so many runs
+STOPPED = """
+import os, sys
+from lightning.pytorch import LightningModule
+from graftable import comparing
+from graftable.cli import main
+
+sent, left, do_run = int(sys.argv[1]), int(sys.argv[2]), comparing.do_run
+
+def counted(*arguments, **options):
+    global left
+    if left == 0:
+        LightningModule.on_train_batch_start = lambda self, batch, place: os.kill(os.getpid(), sent)
+    left -= 1
+    return do_run(*arguments, **options)
+
+comparing.do_run = counted
+sys.exit(main(["compare", "mine.yaml", "--out", "out"]))
+"""
 
 
 def stop(folder, sent, after):
-    """Start it, send a signal once so many runs are finished, and return the exit code and what was said."""
-    process, file = start(folder, CONFIG), RunFile(folder / "out" / "runs.jsonl")
-    while len(file.read()) < after and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(sent)
-    _, errors = process.communicate()
-    return process.returncode, errors
+    """Stop a comparison within the first training after so many runs; the exit code and what was said."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"config_version": 1, **CONFIG}, sort_keys=False))
+    command = [sys.executable, "-c", STOPPED, str(int(sent)), str(after)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stderr
 
 
 def test_a_comparison_that_is_stopped_goes_on_exactly(whole, tmp_path):
-    code, errors = stop(tmp_path, signal.SIGINT, after=1)
-    assert code == 130
-    assert "the same command goes on" in errors
-    assert stop(tmp_path, signal.SIGKILL, after=3)[0] == -signal.SIGKILL
     file = RunFile(tmp_path / "out" / "runs.jsonl")
-    assert 3 <= len(file.read()) < 6
+    # a seed takes three runs, of which the first trains nothing
+    for sent, code, after, finished in (
+        (signal.SIGINT, 130, 1, 1),
+        (signal.SIGTERM, 143, 1, 2),
+        (signal.SIGKILL, -signal.SIGKILL, 1, 4),
+    ):
+        found, errors = stop(tmp_path, sent, after)
+        assert found == code, errors
+        assert len(file.read()) == finished
+        assert "the same command goes on" in errors or sent == signal.SIGKILL
     with open(file.path, "ab") as torn:  # what a kill within a write leaves
         torn.write(b'{"id": "half')
     assert compare(CONFIG, tmp_path / "out").runs == (6, 6)
