@@ -25,11 +25,13 @@ class Faults(torch.utils.data.Dataset):
     def __len__(self):
         return 2
     def __getitem__(self, index):
-        "The page faults of a buffer of 64 MB, once a few have come and gone."
+        "The page faults of a buffer of 64 MB, once a few have come and gone; the fewest, as the system adds its own."
+        counts = []
         for _ in range(16):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             torch.ones(2**24)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+            counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        return min(counts)
 
 torch.ones(2**24)
 default = Faults()[0]

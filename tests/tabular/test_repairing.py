@@ -100,7 +100,7 @@ def test_only_the_cells_that_had_to_move_are_rewritten(tmp_path):
     assert [rule.moved for rule in report.rules] == [2, 1, 2, 3]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rules=st.lists(rule_texts(), min_size=1, max_size=3), rows=st.lists(random_rows, min_size=1, max_size=8))
 @example(rules=["x is null", "y >= 1"], rows=[("1", None, None, "a", None), (None, "2", None, "a", None)])
 @example(rules=["c is not null", "c in ['a']"], rows=[(None, None, None, None, None), ("1", None, None, "b", None)])
