@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .io import ReadOptions, Table, open_table
-from .lattice import DATE_FORMATS, LatticeCells, format_dates, number_text, parse_dates, parse_numbers
+from .lattice import DATE_FORMATS, ZONE, LatticeCells, format_dates, number_text, parse_dates, parse_numbers
 from .schema import ColumnSchema, Kind, Schema
 
 __all__ = ["detect"]
@@ -125,6 +125,7 @@ class _Column:
         self.numbers: _Numbers | None = _Numbers() if numeric else None
         self.shown = 99
         self.dates: dict[str, _Numbers] = {date_format: _Numbers() for date_format in DATE_FORMATS}
+        self.zones: set[str] = set()  # of times that have one
         self.iso_form = (0, " ", 0)  # the finest seen: precision, letter before the clock, digits of a second
         self.counts: Counter[str] | None = Counter()
 
@@ -169,7 +170,11 @@ class _Column:
                 del self.dates[date_format]
             else:
                 self.dates[date_format].add(cells)
-        if "%Y-%m-%d" in self.dates:
+        if "%Y-%m-%d%z" in self.dates:
+            parts = pc.extract_regex(texts, f"^(?P<local>.*?){ZONE}")
+            texts = pc.struct_field(parts, [0])
+            self.zones.update(pc.unique(pc.struct_field(parts, [1])).to_pylist())
+        if self.dates.keys() & {"%Y-%m-%d", "%Y-%m-%d%z"}:
             longest = max(texts.to_pylist(), key=len)
             letter, second, digits = match.groups() if (match := _ISO_FORM.match(longest)) else (None, None, None)
             self.iso_form = max(self.iso_form, (bool(letter) + bool(second), letter or " ", len(digits or "")))
@@ -209,9 +214,11 @@ class _Column:
 
     def _datetime(self) -> ColumnSchema:
         date_format, numbers = next(iter(self.dates.items()))
-        precision, letter, digits = self.iso_form
+        zone = "" if not date_format.endswith("%z") else self.zones.pop() if len(self.zones) == 1 else "%z"
+        date_format, (precision, letter, digits) = date_format.removesuffix("%z"), self.iso_form
         if date_format == "%Y-%m-%d" and precision:
             date_format += f"{letter}%H:%M" + (":%S" if precision > 1 else "") + (".%f" if digits else "")
+        date_format += zone
         column = ColumnSchema(self.name, "datetime", decimals=digits, nullable=self.nullable, date_format=date_format)
         median = format_dates([numbers.median(column.scale)], date_format, digits)[0]
         return ColumnSchema(

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 __all__ = [
     "DATE_FORMATS",
     "SAFE",
+    "ZONE",
     "LatticeCells",
     "format_dates",
     "format_numbers",
+    "has_zone",
     "number_text",
     "parse_dates",
     "parse_number",
@@ -51,8 +53,13 @@ DATE_FORMATS = (
     "%m/%d/%Y %H:%M",
     "%m/%d/%Y %H:%M:%S",
     "%Y/%m/%d %H:%M:%S",
+    "%Y-%m-%d%z",
 )
-"""Formats that are tried; the first also takes ISO times. Of two that fit a whole column, the earlier is taken."""
+"""Formats that are tried; the first also takes ISO times, the last those with a time zone. Of two that fit a whole
+column, the earlier is taken."""
+
+ZONE = r"(?P<zone>Z| ?UTC|[+-]\d\d(?::?[0-5]\d)?)$"
+"""The time zone at the end of a time, and at the end of a format whose texts all have this one."""
 
 _PLAIN = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
 _NUMBER = re.compile(r"\s*([+-]?)(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d+))?\s*", re.ASCII)
@@ -232,8 +239,10 @@ def parse_dates(texts: pa.Array, date_format: str, decimals: int = 0) -> Lattice
 
     Args:
         texts: Strings; null where the cell is null.
-        date_format: As `datetime.strptime` has it. ``%f``, if there, is last and follows a point. Where it is an ISO
-            format, texts may also be coarser or finer than it says; a finer text makes the scale finer.
+        date_format: As `datetime.strptime` has it. ``%f``, if there, follows a point and ends the clock. ``%z`` at the
+            end, or a time zone as it stands in the texts, says that what counts is the time in UTC, whatever the zone
+            of a text. Where it is an ISO format, texts may also be coarser or finer than it says; a finer text makes
+            the scale finer.
         decimals: Digits of ``%f``.
 
     Example:
@@ -242,9 +251,14 @@ def parse_dates(texts: pa.Array, date_format: str, decimals: int = 0) -> Lattice
         ([1, -1, 0], 1, [False, False, True])
         >>> parse_dates(pa.array(["1970-01-02T06:00"]), "%Y-%m-%d").scale
         1440
+        >>> parse_dates(pa.array(["1970-01-01T01:00Z", "1970-01-01T01:00-02:00"]), "%Y-%m-%dT%H:%M%z").numbers.tolist()
+        [60, 180]
     """
     texts = _contiguous(texts)
     units = units_per_day(date_format, decimals)
+    local, zone = _parted(date_format)
+    if zone:
+        return _zoned_times(texts, local, decimals)
     if "%f" not in date_format:
         cells = _stamps(texts, date_format, units)
         if not cells.unreadable.any() or not date_format.startswith("%Y-%m-%d"):
@@ -267,6 +281,45 @@ def _stamps(texts: pa.Array, date_format: str, units: int) -> LatticeCells:
     seconds[unreadable] = 0
     none = np.zeros(len(texts), bool)
     return LatticeCells(seconds // (86400 // units), units, missing, none, unreadable)
+
+
+def _parted(date_format: str) -> tuple[str, str]:
+    """A format without its time zone, and that."""
+    zone = re.search(rf"%z$|{ZONE}", date_format)
+    return (date_format[: zone.start()], zone[0]) if zone else (date_format, "")
+
+
+def has_zone(date_format: str) -> bool:
+    """Whether texts of a format say their time zone."""
+    return bool(_parted(date_format)[1])
+
+
+def _minutes_east(zone: str) -> int:
+    """How far a time zone is ahead of UTC.
+
+    Example:
+        >>> _minutes_east("Z"), _minutes_east("+05:30"), _minutes_east("-0800"), _minutes_east("%z")
+        (0, 330, -480, 0)
+    """
+    if zone[0] not in "+-":
+        return 0
+    minutes = 60 * int(zone[1:3]) + int(zone[3:].lstrip(":") or 0)
+    return -minutes if zone[0] == "-" else minutes
+
+
+def _zoned_times(texts: pa.Array, local_format: str, decimals: int) -> LatticeCells:
+    """Times that end in a time zone, as times in UTC; those that end in none are unreadable."""
+    parts = pc.extract_regex(texts, rf"^(?P<local>.*\d\d:\d\d.*?){ZONE}")
+    local, zone = (pc.struct_field(parts, [field]) for field in range(2))
+    cells = parse_dates(local, local_format, decimals)
+    cells = cells.at_scale(math.lcm(1440, cells.scale))
+    east = np.zeros(len(texts), np.int64)
+    for name in pc.unique(zone.drop_null()).to_pylist():
+        east[_mask(pc.equal(zone, name))] = _minutes_east(name)
+    missing = _mask(pc.is_null(texts))
+    usable = cells.usable
+    numbers = np.where(usable, cells.numbers - east * (cells.scale // 1440), 0)
+    return LatticeCells(numbers, cells.scale, missing, cells.infinite, ~usable & ~missing)
 
 
 _ISO = (
@@ -299,8 +352,15 @@ def format_dates(numbers: Sequence[int] | NDArray[Any], date_format: str, decima
         ['01.01.1970', '01.01.2011']
         >>> format_dates(np.array([1500]), "%Y-%m-%d %H:%M:%S.%f", decimals=3)
         ['1970-01-01 00:00:01.500']
+        >>> format_dates(np.array([60]), "%Y-%m-%dT%H:%M+02:00"), format_dates(np.array([60]), "%Y-%m-%dT%H:%M%z")
+        (['1970-01-01T03:00+02:00'], ['1970-01-01T01:00+00:00'])
     """
     units = units_per_day(date_format, decimals)
+    local, zone = _parted(date_format)
+    if zone:
+        east = _minutes_east(zone) * units // 1440
+        texts = format_dates([int(number) + east for number in numbers], local, decimals)
+        return [text + zone.replace("%z", "+00:00") for text in texts]
     per_second = Fraction(units, 86400)
     exact = [int(number) for number in numbers]
     seconds = [int(number // per_second) for number in exact]

@@ -318,7 +318,7 @@ class _Builder:
         if left.column and known is None and operator in ("==", "!="):
             member = Member(left.column, (right.text,), span)
             return member if operator == "==" else Not(member)
-        formats = DATE_FORMATS if known is None else (known.date_format or "%Y-%m-%d", "%Y-%m-%d")
+        formats = DATE_FORMATS if known is None else (known.date_format or "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d%z")
         days = self._days(right.text, to, formats)
         return compare(left + Quantity.of_number(-days), operator, span)
 
@@ -414,7 +414,7 @@ class _Builder:
             found = self.value(items[0]) if len(items) == 1 else None
             if not isinstance(found, _Text):
                 raise self.error(tree, 'expected one quoted date, such as date("2011-12-31").')
-            return Quantity.of_number(self._days(found.text, items[0], ("%Y-%m-%d",)))
+            return Quantity.of_number(self._days(found.text, items[0], ("%Y-%m-%d", "%Y-%m-%d%z")))
         values = [self.quantity(item) for item in items]
         if name in ("abs", "days") and len(values) != 1:
             raise self.error(tree, f"{name} takes one number, found {len(values)}.")

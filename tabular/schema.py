@@ -65,6 +65,16 @@ class ColumnSchema:
         return self.kind in ("integer", "decimal", "datetime")
 
     @property
+    def reach(self) -> Fraction:
+        """The largest magnitude of its values, 0 where that is not known."""
+        return max(abs(self.minimum or Fraction(0)), abs(self.maximum or Fraction(0)))
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its whole numbers are too long to be told apart as floats, as those of many keys are."""
+        return self.kind == "integer" and self.reach > 1 << 53
+
+    @property
     def scale(self) -> int:
         """Lattice units per 1, or per day: a value is an integer over this.
 

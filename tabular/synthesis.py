@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,6 +93,7 @@ class Synthesizer:
         if compiled.nearest_nulls(frozenset()) is None:
             compiled.program()
         self.booleans = [str(name) for name in table if pd.api.types.is_bool_dtype(table[name].dtype)]
+        self.times = {str(name): str(table[name].dtype) for name in table.select_dtypes(["datetime", "datetimetz"])}
         self.derived = derived_columns(table, compiled)
         # a sum need not be learnt: it is computed, where a draw of it would almost never be right
         learnt = Schema(tuple(column for column in self.schema if column.name not in self.derived))
@@ -135,6 +137,11 @@ class Synthesizer:
         for name in self.booleans:
             if rows[name].notna().all():
                 rows[name] = rows[name] == "true"
+        for column in schema:
+            if column.is_long:
+                rows[column.name] = _integers(rows[column.name])
+        for name, kind in self.times.items():
+            rows[name] = pd.to_datetime(rows[name], format="ISO8601", utc="," in kind).astype(kind)
         return rows, report
 
     def files(self) -> dict[str, bytes]:
@@ -145,6 +152,7 @@ class Synthesizer:
         """
         files = self.generator.files()
         extra = {"rules": format_rules(self.rule_set), "booleans": self.booleans, "boundaries": self.boundaries}
+        extra |= {"times": self.times} if self.times else {}
         return files | {
             "table.schema.json": cast("Schema", self.schema).to_json().encode(),
             "synthesizer.json": (json.dumps(extra, ensure_ascii=False, indent=1) + "\n").encode(),
@@ -182,11 +190,22 @@ class Synthesizer:
             ) from error
         model = cls(generator.engine, schema=schema)
         model.generator, model.booleans, model.boundaries = generator, extra["booleans"], extra["boundaries"]
+        model.times = extra.get("times", {})
         text = extra["rules"]
         model.rule_set = parse_rules(text, schema, unseen="allow") if text.strip() else RuleSet(())
         found = sums(Compiled(model.rule_set.hard, schema))
         model.derived = {name: item for name, item in found.items() if name not in generator.schema}
         return model
+
+
+def _integers(texts: pd.Series) -> pd.Series:
+    """Whole numbers from their texts; those that no integer type holds stay texts."""
+    numbers = [None if pd.isna(text) else int(text) for text in texts]
+    for kind in ("Int64", "UInt64"):
+        with contextlib.suppress(OverflowError, TypeError):  # what the plain types would take through floats
+            found = pd.Series(pd.array(numbers, kind), texts.index)
+            return found if texts.isna().any() else found.astype(kind.lower())
+    return texts
 
 
 def synthesize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import time
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
@@ -24,6 +26,7 @@ from .arrow_tables import ParquetTable
 from .csv_text import CsvDialect
 from .evaluation import ChunkCells
 from .io import Chunk, CsvTable, ReadOptions, Table, open_table
+from .lattice import has_zone
 from .schema import ColumnSchema, Schema
 
 __all__ = ["ENDINGS", "RowsWriter", "chunk_frame", "read_frame", "rows_writer", "shown"]
@@ -33,7 +36,9 @@ ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
 
 
 def read_frame(table: Table, schema: Schema) -> pd.DataFrame:
-    """A whole table as a frame: numbers as floats (whole numbers as integers where none is null), all else as texts.
+    """A whole table as a frame: numbers as floats (whole ones as integers where none is null), all else as texts.
+
+    Whole numbers of more than 53 bits are texts, too, as floats cannot tell them apart.
 
     Args:
         table: The table.
@@ -69,6 +74,8 @@ def chunk_frame(chunk: Chunk, schema: Schema, table: Table) -> pd.DataFrame:
 
 def _numbers(column: ColumnSchema, cells: ChunkCells) -> Any:
     found = cells.numbers(column.name)
+    if column.is_long:
+        return np.array(cells.chunk.texts(column.name).to_pylist(), object)
     if found.infinite.any():
         place = cells.chunk.place(int(np.flatnonzero(found.infinite)[0]))
         raise DataError(f"{cells.source}, {place}, column `{column.name}`: found an infinity; mend it.")
@@ -226,15 +233,25 @@ class _ParquetRows:
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """The type that rows are written in: text for lists and whatever else no text can become."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        return kind
+    try:
+        pa.array([], pa.string()).cast(kind)
+    except pa.ArrowNotImplementedError:
+        return pa.string()
+    return kind
 
 
 def _type_of(column: ColumnSchema) -> pa.DataType:
     if column.kind == "datetime":
         unit = next(unit for unit, digits in {"s": 0, "ms": 3, "us": 6, "ns": 9}.items() if column.decimals <= digits)
-        return pa.timestamp(unit)
+        return pa.timestamp(unit, "UTC" if has_zone(column.date_format or "") else None)
     if column.kind == "boolean" and set(column.categories) <= {"true", "false"}:
         return pa.bool_()
+    if column.kind == "integer" and column.reach >= 1 << 63:
+        return pa.string()
     return {"integer": pa.int64(), "decimal": pa.float64()}.get(column.kind, pa.string())
 
 
@@ -251,11 +268,17 @@ def _typed(column: ColumnSchema, cells: pa.Array, texts: pa.Array, kind: pa.Data
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             found = column.parse(texts)
             unit = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit] if pa.types.is_timestamp(kind) else 0
-            ticks = found.numbers * (86400 * unit) // found.scale if unit else found.numbers // found.scale
+            per_day = 86400 * unit or 1
+            shared = math.gcd(per_day, found.scale)  # taken out first: microseconds of a day times seconds are too long
+            ticks = found.numbers * (per_day // shared) // (found.scale // shared)
             whole = pa.array(np.asarray(ticks, np.int64), pa.int64(), mask=found.missing)
             days = whole.cast(pa.int32()).cast(pa.date32()) if not unit else whole.cast(pa.timestamp(kind.unit))
             return days.cast(kind)
+        if pa.types.is_time(kind):
+            return pa.array([text and time.fromisoformat(text) for text in texts.to_pylist()], kind)
+        if pa.types.is_duration(kind):
+            return texts.cast(pa.int64()).cast(kind)
         numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         return (cells if numeric and not pa.types.is_string(cells.type) else texts).cast(kind)
-    except (pa.ArrowException, OverflowError) as error:
+    except (pa.ArrowException, OverflowError, ValueError) as error:
         raise DataError(f"column `{column.name}`: what was made does not fit {kind} ({error}); write CSV.") from error

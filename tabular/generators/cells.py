@@ -16,7 +16,16 @@ from graftable.errors import DataError
 from ..io import open_table
 from ..schema import ColumnSchema, Schema, did_you_mean
 
-__all__ = ["NumberCells", "check_table", "data_space", "pack_texts", "read_numbers", "read_texts", "unpack_texts"]
+__all__ = [
+    "NumberCells",
+    "check_table",
+    "data_space",
+    "pack_texts",
+    "read_numbers",
+    "read_texts",
+    "unpack_texts",
+    "whole_texts",
+]
 
 Mask = NDArray[np.bool_]
 
@@ -66,6 +75,20 @@ def read_texts(series: pd.Series) -> pa.Array:
     return pa.concat_arrays([chunk.texts("cells") for chunk in table.chunks()])
 
 
+def whole_texts(series: pd.Series, column: ColumnSchema) -> pd.Series:
+    """The cells of a column of whole numbers as texts without a point or an exponent, None where there is none.
+
+    Raises:
+        DataError: If a cell is neither a number nor null nor a special code.
+    """
+    read_numbers(series, column)  # for its complaint
+    texts = read_texts(series)
+    cells = column.parse(texts)
+    numbers = [str(number // cells.scale) for number in cells.numbers.tolist()]
+    codes = texts.to_pylist()
+    return pd.Series(np.where(cells.usable, np.array(numbers, object), np.array(codes, object)), dtype=object)
+
+
 def read_numbers(series: pd.Series, column: ColumnSchema) -> NumberCells:
     """The numbers of a column.
 
@@ -94,7 +117,7 @@ def read_numbers(series: pd.Series, column: ColumnSchema) -> NumberCells:
 
 
 def data_space(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """A table in the form in which generators draw rows: floats, days since 1970-01-01, and texts.
+    """A table as generators draw rows: floats, days since 1970-01-01, else texts, also of long whole numbers.
 
     Example:
         >>> frame = pd.DataFrame({"day": ["1970-01-03", None], "yes": [True, False]})
@@ -103,7 +126,7 @@ def data_space(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """
     columns = {}
     for column in schema:
-        if column.is_numeric:
+        if column.is_numeric and not column.is_long:
             cells = read_numbers(table[column.name], column)
             codes = np.array([float(text) for text in column.special if column.kind != "datetime"] or [np.nan])
             values = np.where(cells.special >= 0, codes[np.minimum(cells.special, len(codes) - 1)], cells.values)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from graftable.errors import ConfigError
 
 from ..schema import ColumnSchema, Schema
-from .cells import check_table, read_numbers, read_texts
+from .cells import check_table, read_numbers, read_texts, whole_texts
 from .interface import Arrays, Conditions
 from .number_codec import SHORT_GRID, NumberCodec
 from .text_codecs import CategoryCodec, ConstantCodec, IdentifierCodec, form_of
@@ -25,6 +26,8 @@ from .text_codecs import CategoryCodec, ConstantCodec, IdentifierCodec, form_of
 __all__ = ["Codec", "Encoded", "TableEncoder"]
 
 Codec = NumberCodec | CategoryCodec | ConstantCodec | IdentifierCodec
+
+CLOCK = r"^\d?\d:\d\d(:\d\d(\.\d+)?)?$"  # texts that may all differ and still name nothing
 
 _KINDS: dict[str, Any] = {codec.kind: codec for codec in (NumberCodec, CategoryCodec, ConstantCodec, IdentifierCodec)}
 
@@ -176,7 +179,9 @@ def make_codec(series: pd.Series, column: ColumnSchema, intervals: int, levels: 
         intervals: About how many intervals a numeric column may have.
         levels: The most symbols of other columns.
     """
-    if column.is_numeric:
+    if column.is_long:
+        series = whole_texts(series, column)
+    elif column.is_numeric:
         cells = read_numbers(series, column)
         values = cells.values[cells.usable]
         if cells.missing.all():
@@ -190,9 +195,11 @@ def make_codec(series: pd.Series, column: ColumnSchema, intervals: int, levels: 
     kinds = texts.drop_null().unique()
     if texts.null_count == len(texts):
         return ConstantCodec(column, None)
-    if len(kinds) == 1 and not texts.null_count:
+    if len(kinds) == 1 and not texts.null_count and not column.is_long:
         return ConstantCodec(column, kinds[0].as_py())
-    if column.kind == "text" and not texts.null_count and len(kinds) >= 0.95 * len(texts) and len(texts) > 1:
+    named = column.kind == "text" or column.is_long
+    names = named and not texts.null_count and len(kinds) >= 0.95 * len(texts) and len(texts) > 1
+    if names and not pc.all(pc.match_substring_regex(kinds, CLOCK)).as_py():
         return IdentifierCodec(column, None, form_of(kinds.to_pylist()))
     return CategoryCodec.fit(series, column, levels)
 

@@ -269,9 +269,8 @@ class FlowGenerator(NeuralEngine):
         return frame if self.guidance is None else obey_frame(frame, self.guidance)
 
     def _typed(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame(
-            {name: rows[name].astype(np.float64) if self.schema[name].is_numeric else rows[name] for name in rows}
-        )
+        floats = [column.name for column in self.schema if column.is_numeric and not column.is_long]
+        return rows.astype(dict.fromkeys(floats, np.float64))
 
     def _nothing_known(self, n: int) -> _Known:
         scores = torch.zeros(n, len(self.layout.scored))

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CategoryCodec:
-    """A column of texts as levels, then null; levels past a limit are bands of rare texts.
+    """A column of texts, or of numbers too long for floats, as levels, then null; past a limit, bands of rare texts.
 
     Attributes:
         column: The column.
@@ -95,11 +95,11 @@ class CategoryCodec:
         return np.where(missing & self.nulls, self.size - 1, symbols), np.where(missing & self.nulls, 0.0, within)
 
     def mass(self, allowed: Allowed) -> Floats:
-        """The share of each symbol that is allowed ``(size,)``."""
-        if allowed.texts is None:
+        """The share of each symbol that is allowed ``(size,)``; bounds by row allow all, and are left to the rules."""
+        kept = self._kept(allowed)
+        if kept.all():
             share = np.ones(self.size)
         else:
-            kept = self._index.isin(list(allowed.texts))
             share = np.zeros(self.size)
             held = np.bincount(self.levels[kept], self.counts[kept], minlength=self.size - self.nulls)
             share[: self.size - self.nulls] = held / self._level_counts
@@ -107,11 +107,20 @@ class CategoryCodec:
             share[-1] = allowed.null
         return share
 
+    def _kept(self, allowed: Allowed) -> NDArray[np.bool_]:
+        """Which texts are allowed ``(texts,)``."""
+        if allowed.texts is not None:
+            return np.asarray(self._index.isin(list(allowed.texts)))
+        if not self.column.is_numeric or np.ndim(allowed.low) or np.ndim(allowed.high):
+            return np.ones(len(self.texts), bool)
+        numbers = np.array([float(text) for text in self.texts])
+        return np.asarray((numbers >= allowed.low) & (numbers <= allowed.high))
+
     def decode(self, symbols: Symbols, rng: np.random.Generator, allowed: Allowed | None = None) -> pd.Series:
         """Texts of these symbols, as often as they were seen, among those allowed; None for null."""
         weights = self.counts.copy()
-        if allowed is not None and allowed.texts is not None:
-            weights[~self._index.isin(list(allowed.texts))] = 0
+        if allowed is not None:
+            weights[~self._kept(allowed)] = 0
         below = np.concatenate([[0.0], np.cumsum(weights)])
         first = np.searchsorted(self.levels, np.arange(self.size - self.nulls + 1))
         present = np.flatnonzero(symbols < self.size - self.nulls)
@@ -277,7 +286,10 @@ def form_of(texts: list[str]) -> tuple[str, ...]:
     """
     lengths = np.bincount([len(text) for text in texts])
     alike = [text for text in texts if len(text) == int(lengths.argmax())]
-    return tuple(_alphabet(set(letters)) for letters in zip(*alike, strict=True))
+    form = [_alphabet(set(letters)) for letters in zip(*alike, strict=True)]
+    if alike[0].isdigit() and "0" not in (first := {text[0] for text in alike}):
+        form[0] = "".join(sorted(first)[: max(1, len(first) - 1)])  # a number of as many digits, and not a larger one
+    return tuple(form)
 
 
 def _alphabet(letters: set[str]) -> str:

@@ -121,6 +121,30 @@ def test_a_date_is_its_days_since_1970_and_comes_back(date_format, moment):
     assert format_dates([int(expected * units)], date_format, 6) == [text]
 
 
+@pytest.mark.parametrize("zone", ["Z", " UTC", "+00:00", "+05:30", "-0830", "-11"])
+@given(moment=st.datetimes(datetime.datetime(1000, 1, 2), datetime.datetime(9999, 12, 30)))
+def test_a_time_with_a_zone_is_its_time_in_utc_and_comes_back(zone, moment):
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + zone
+    aware = datetime.datetime.fromisoformat(text.replace(" UTC", "+00:00")).astimezone(datetime.UTC)
+    passed = aware.replace(tzinfo=None) - EPOCH
+    microseconds = (passed.days * 86400 + passed.seconds) * 10**6 + passed.microseconds
+    date_format = f"%Y-%m-%dT%H:%M:%S.%f{zone}"
+    for known in (date_format, "%Y-%m-%d%z"):
+        cells = parse_dates(pa.array([text, None]), known, 6)
+        assert values(cells)[0] == Fraction(microseconds, 86400 * 10**6)
+        assert cells.missing.tolist() == [False, True]
+    assert format_dates([microseconds], date_format, 6) == [text]
+    utc = aware.strftime("%Y-%m-%dT%H:%M:%S.%f") + "+00:00"
+    assert format_dates([microseconds], "%Y-%m-%dT%H:%M:%S.%f%z", 6) == [utc]
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-01-01", "2024-01-01T10:20", "2024-01-01Z", "2024-01-01T10:20+5", "2024-01-01-05"]
+)
+def test_a_time_without_a_zone_is_none_with_one(text):
+    assert parse_dates(pa.array([text]), "%Y-%m-%d%z").unreadable.all()
+
+
 @given(st.lists(st.datetimes(min_value=datetime.datetime(1000, 1, 1)), min_size=1, max_size=4), st.data())
 def test_iso_times_are_read_at_any_precision(moments, data):
     forms = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f"]

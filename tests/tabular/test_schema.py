@@ -80,6 +80,9 @@ def test_kinds_are_found_out_from_texts(texts, kind, decimals):
         (["12/31/2011", "01/02/2011"], "%m/%d/%Y"),
         (["31/12/2011", "01/02/2011"], "%d/%m/%Y"),
         (["01/02/2011"], "%d/%m/%Y"),
+        (["2011-01-01T10:20:30Z", "2011-01-01T10:20:31Z"], "%Y-%m-%dT%H:%M:%SZ"),
+        (["2011-01-01 10:20+01:00"], "%Y-%m-%d %H:%M+01:00"),
+        (["2011-03-27T01:00:00.5+01:00", "2011-03-27T03:00:00+02:00"], "%Y-%m-%dT%H:%M:%S.%f%z"),
     ],
 )
 def test_the_format_of_dates_is_the_first_that_fits_all(texts, date_format):
