@@ -25,9 +25,10 @@ def utility_score(train: View, test: View, target: str, seed: int = 0, learner: 
         learner: XGBoost at its defaults, or a linear model: logistic regression, ridge regression for numbers.
 
     Returns:
-        The area under the ROC curve, for more than two classes the mean over them of each against the rest; for numbers
-        :math:`R^2`. 0.5 (0 for numbers) where ``train`` holds a single value and nothing can be learnt. NaN where
-        ``test`` has fewer than two classes that ``train`` knows, or no two numbers that differ.
+        The area under the ROC curve, for more than two classes the mean over those in ``test`` of each against the
+        rest, in which a class that ``train`` lacks has 0.5; for numbers :math:`R^2`. 0.5 (0 for numbers) where ``train``
+        holds a single value and nothing can be learnt. NaN where ``test`` has fewer than two classes, or no two numbers
+        that differ.
     """
     parts = [View(*(part.drop(columns=target, errors="ignore") for part in view)) for view in (train, test)]
     x, x_test = features(parts)
@@ -53,18 +54,20 @@ def _classes(x: Any, y: Any, x_test: Any, y_test: Any, seed: int, learner: Learn
     from sklearn.metrics import roc_auc_score
 
     codes = {text: code for code, text in enumerate(sorted(set(y) - {NULL}))}
-    keep, known = y.isin(list(codes)).to_numpy(), y_test.isin(list(codes)).to_numpy()
-    truth = y_test[known].map(codes).to_numpy(np.int64)
-    if len(set(y_test) - {NULL}) < 2 or (len(codes) > 1 and len(set(truth)) < 2):
+    keep, keep_test = y.isin(list(codes)).to_numpy(), (y_test != NULL).to_numpy()
+    truth = y_test[keep_test].to_numpy()
+    kinds = sorted(set(truth))
+    if len(kinds) < 2:
         return float("nan")
     if len(codes) < 2:
         return 0.5
     model = _classifier(learner, seed).fit(x[keep], y[keep].map(codes).to_numpy(np.int64))
-    shares: NDArray[np.float64] = model.predict_proba(x_test[known])
-    if len(codes) == 2:
-        return float(roc_auc_score(truth, shares[:, 1]))
-    present = [code for code in range(len(codes)) if 0 < (truth == code).sum() < len(truth)]
-    return float(np.mean([roc_auc_score(truth == code, shares[:, code]) for code in present]))
+    shares: NDArray[np.float64] = model.predict_proba(x_test[keep_test])
+    if len(codes) == 2 and set(kinds) == set(codes):
+        return float(roc_auc_score(truth == kinds[1], shares[:, 1]))
+    never = np.zeros(len(shares))  # the share of a class that was not learnt
+    found = (shares[:, codes[kind]] if kind in codes else never for kind in kinds)
+    return float(np.mean([roc_auc_score(truth == kind, share) for kind, share in zip(kinds, found, strict=True)]))
 
 
 def _classifier(learner: Learner, seed: int) -> Any:

@@ -83,6 +83,18 @@ def test_a_single_class_teaches_nothing_and_a_class_that_is_not_tested_has_no_sc
     assert math.isnan(utility_score(rows, flat, "pay"))
 
 
+@pytest.mark.parametrize("learner", ["xgboost", "linear"])
+def test_a_class_that_was_never_drawn_counts_as_one_that_cannot_be_told(learner):
+    train, test = people(600), people(600, seed=1)
+    whole = utility_score(train, test, "kind", learner=learner)
+    lacking = taken(train, np.flatnonzero(train.texts["kind"] != "x"))
+    parts = [test, taken(test, np.flatnonzero(test.texts["kind"] != "x"))]
+    with_it, without = (utility_score(lacking, part, "kind", learner=learner) for part in parts)
+    assert with_it < whole - 0.1  # x is the class that the numbers tell
+    assert 0.4 < with_it < 0.6
+    assert 0.4 < without < 0.6
+
+
 def test_many_categories_become_one_column_that_does_not_say_where_a_row_comes_from(monkeypatch):
     monkeypatch.setattr(module, "MOST_KINDS", 2)
     real, other = people(50), people(50, seed=1)
