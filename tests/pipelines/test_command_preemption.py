@@ -68,7 +68,7 @@ def test_the_command_killed_at_three_random_steps_ends_with_the_same_bits(tmp_pa
         assert "preempted.ckpt" in resume
         arguments = shlex.split(resume)[1:]
     assert graftable(arguments)[0] == 0
-    python.communicate(timeout=60)
+    python.communicate()
     whole, resumed = (
         load_checkpoint(tmp_path / "runs" / "lggm_debug" / version / "checkpoints" / "last.ckpt")
         for version in ("version_0", "version_4")

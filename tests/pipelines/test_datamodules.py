@@ -335,7 +335,7 @@ trainer.fit(cases.Witness(), cases.datamodule(balance=1.0))
 def test_two_processes_share_the_graphs_of_one(tmp_path):
     data = datamodule(balance=1.0)
     data.setup()
-    subprocess.run([sys.executable, "-c", TWO_RANKS, __file__, str(tmp_path)], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", TWO_RANKS, __file__, str(tmp_path)], check=True)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert len(first) == len(second)
     assert sorted(chain(*first, *second)) == sorted(graph.graph_id for graph in data.graphs["train"])

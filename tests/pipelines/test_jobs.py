@@ -160,7 +160,7 @@ def test_the_command_killed_at_five_random_moments_ends_with_the_same_bytes(fold
             kills += 1
     assert main(["run", "job.yaml", "--out", made[-1]]) == 0
     assert content(made[-1]) == content("whole")
-    python.communicate(timeout=60)
+    python.communicate()
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def begun(arguments):
 def test_a_signal_ends_the_command_with_the_one_that_goes_on(number, code, workers, slow):
     process = begun([*slow, "--workers", workers, "--job.letters", "abcdef"])
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate()[1]
     assert process.returncode == code, said
     assert "What is done is kept; go on with:\n  graftable run slow.yaml" in said
     left = content()
