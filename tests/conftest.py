@@ -4,16 +4,25 @@ Hypothesis draws the same examples in every run, so that what fails is what was 
 `pytest --hypothesis-profile=search`, with `--hypothesis-seed=N` to have the same ones again.
 """
 
+import atexit
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton, which reads it once
 os.environ.setdefault("GRAFTABLE_MALLOC", "default")  # else peaks of memory would depend on which test came before
+cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+if not os.access(next(folder for folder in (cache, *cache.parents) if folder.is_dir()), os.W_OK):
+    # where nothing can be kept, every process that the tests start would compile the kernels anew
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="graftable-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 no_clock = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True, "database": None}
 settings.register_profile("graftable", derandomize=True, **no_clock)
 settings.register_profile("search", derandomize=False, **no_clock)

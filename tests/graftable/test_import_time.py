@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-BUDGET_SECONDS = 0.3
+BUDGET_SECONDS, STARTS = 0.3, 10  # on a slow machine, so many times what Python takes to start
 HEAVY = ("torch", "lightning", "transformers", "numpy", "pandas", "networkx", "jsonargparse")
 
 
@@ -32,7 +32,7 @@ def processor_seconds(arguments):
     ids=lambda arguments: " ".join(arguments),
 )
 def test_the_face_answers_within_its_budget(arguments):
-    assert processor_seconds(arguments) <= BUDGET_SECONDS
+    assert processor_seconds(arguments) <= max(BUDGET_SECONDS, STARTS * processor_seconds(["-c", "pass"]))
 
 
 def test_neither_import_nor_help_nor_a_refusal_loads_anything_heavy():
