@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from graftable.errors import ConfigError
 from graftable.graphs.reweighting import (
@@ -24,6 +27,9 @@ __all__ = ["L2R", "SecondStage"]
 
 CONTROLS: Final = ("none", "uniform", "permuted", "random_clusters")
 RANDOM_CLUSTERS: Final = 4  # where environments gave none to shuffle
+FEWEST: Final = 30  # graphs of an environment, for it to be left out and predicted
+MOST: Final = 8  # environments that are left out one after another; of more, several are left out at a time
+HARMFUL: Final = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class SecondStage:
         bias: ``(outputs,)``.
         plain: Weight and bias of the last layer fitted alike without weights: what the second stage does by itself.
         sample_weights: ``(graphs,)``, of mean 1.
-        numbers: What the weighter reports: effective size, largest weight, dependence before and after, clusters.
+        numbers: What the weighter reports: effective size, largest weight, dependence before and after, clusters; and
+            ``left_out_harm``, where it was found out.
         controls: Weights and biases of last layers fitted under other weights, by name, where they were asked for.
     """
 
@@ -56,13 +63,18 @@ class L2R(ERM):
     :class:`~graftable.graphs.reweighting.DecorrelationWeighter`. The problem is convex, so that what changes between
     weights and none is due to the weights alone.
 
+    Weights cannot make up what no training graph shows, and are paid for in graphs. Environments tell which it is:
+    each is left out in turn, and its errors are compared under a last layer that was fitted with weights on the
+    others, and one without. If weights are worse by two standard errors anywhere, all graphs weigh alike.
+
     Args:
         task: What is predicted.
         width: Width of the encoder.
         rho: Share of the graphs that the weights must leave as an effective sample, in (0, 1].
         clusters: Groups of variables between which dependence is removed: ``auto`` finds them from the environments
-            (and weighs all alike where these show no instability; with one environment, every variable is a group),
-            ``all`` makes every variable a group, a number asks for so many.
+            (where these show no instability, or there is one, every variable is a group), ``all`` makes every
+            variable a group, a number asks for so many.
+        leave_out: Compare environments as said above; otherwise the weights are always used.
         environments: ``given``, or ``loss``: graphs are parted into those that the first stage finds easy and hard,
             within each class.
         balance: ``class`` keeps the share of every class, ``equal`` makes the classes equal, ``none`` does neither:
@@ -70,7 +82,8 @@ class L2R(ERM):
         features: In which dependence is measured: ``rff``, ``rbf`` or ``linear``.
         num_features: Random functions per variable with ``rff``.
         alpha: Weight of the penalty on shifts of the mean.
-        ridge: :math:`\lambda`.
+        ridge: :math:`\lambda`. What causes a label is often a faint direction of an embedding that a shortcut fills;
+            a larger one suppresses it.
         control: ``none``; ``uniform`` weights; ``permuted``, the weights shuffled over graphs; ``random_clusters``,
             the members of clusters shuffled over variables.
         beside: Fit the last layers of the last two controls as well, in the same run: they cost no training. Where
@@ -91,14 +104,15 @@ class L2R(ERM):
         self,
         task: Task,
         width: int,
-        rho: float = 0.5,
+        rho: float = 0.8,
         clusters: int | str = "auto",
+        leave_out: bool = True,
         environments: str = "given",
         balance: str = "class",
         features: str = "rff",
         num_features: int = 5,
         alpha: float = 0.0,
-        ridge: float = 1e-3,
+        ridge: float = 1e-4,
         control: str = "none",
         beside: bool = False,
         seed: int = 0,
@@ -109,7 +123,7 @@ class L2R(ERM):
         if environments not in ("given", "loss"):
             raise ConfigError(f"environments is {environments!r}; expected given or loss.")
         self.clusters, self.environments, self.control, self.seed = clusters, environments, control, seed
-        self.beside = beside
+        self.leave_out, self.beside = leave_out, beside
         kind: Any = "multiclass" if task.one_class else {"multitask": "binary"}.get(task.kind, task.kind)
         self.solver = LastLayerRefit(task=kind, l2=ridge)
         self.weighter = make_weighter(
@@ -136,6 +150,17 @@ class L2R(ERM):
         if self.environments == "loss":
             environment = infer_environments(losses, "loss", num_environments=2, label=labels)
         weights, numbers = self._weigh(self.control, z, labels, environment)
+        if self._leaves_out(environment):
+            harm, place = self._harm(z, y, labels, environment)
+            numbers["left_out_harm"] = harm
+            if harm > HARMFUL:
+                warnings.warn(
+                    f"the weights are uniform: fitted without environment {place}, a last layer under weights is worse "
+                    f"on it than one without by {harm:.1f} standard errors; leave_out: false keeps the weights.",
+                    stacklevel=2,
+                )
+                weights = torch.ones_like(weights)
+                numbers |= {"ess": float(len(z)), "max_weight": 1.0, "dependence_after": numbers["dependence_before"]}
         plain = self._fit(z, y, torch.ones_like(weights))
         controls = {}
         if self.beside:
@@ -151,16 +176,48 @@ class L2R(ERM):
         """The weights, or those of a control, and what the weighter reports of them."""
         weighter = copy.deepcopy(self.weighter)  # each fit stands alone: a clusterer holds on to what it found before
         if control == "random_clusters":
-            groups = self._shuffled_clusters(weighter, z, environment)
-            weights, report = weighter(z, clusters=groups, label=labels)
+            groups: Tensor | None = self._shuffled_clusters(weighter, z, environment)
         else:
-            given = environment if self._compares(environment) and control != "all_pairs" else None
-            weights, report = weighter(z, label=labels, environment=given)
+            groups = None if control == "all_pairs" else self._clusters(weighter, z, environment)
+        weights, report = weighter(z, clusters=groups, label=labels)
         if control == "permuted":
             weights = self._shuffled(weights)
         found = report.clusters
         count = 0.0 if found is None else float(len(found[found >= 0].unique()))
         return weights, report.numbers() | {"clusters": count}
+
+    def _leaves_out(self, environment: Tensor) -> bool:
+        weighs = self.control in ("none", "permuted") and self.weighter.rho < 1
+        return weighs and self.leave_out and self.environments == "given" and len(environment.unique()) > 1
+
+    def _harm(self, z: Tensor, y: Tensor, labels: Tensor | None, environment: Tensor) -> tuple[float, int]:
+        """By how many standard errors weights are worse on an environment that was left out, and on which, at worst."""
+        folds = torch.unique(environment, return_inverse=True)[1] % MOST
+        known = self.task.losses(z.new_zeros(len(y), self.task.outputs), y)[1]
+        worst, place = 0.0, -1
+        for fold in folds.unique():
+            out, rest = folds == fold, folds != fold
+            if int((out & known).sum()) < FEWEST or not (rest & known).any():
+                continue
+            given = None if labels is None else labels[rest]
+            weights, _ = self._weigh("none", z[rest], given, environment[rest])
+            weighted, plain = (
+                self._errors(self._fit(z[rest], y[rest], each), z[out & known], y[out & known])
+                for each in (weights, torch.ones_like(weights))
+            )
+            more = (weighted - plain).double()
+            spread = float(more.std()) / math.sqrt(len(more))
+            harm = float(more.mean()) / spread if spread > 0 else 0.0
+            if harm > worst:
+                worst, place = harm, int(environment[out][0])
+        return worst, place
+
+    def _errors(self, layer: tuple[Tensor, Tensor], z: Tensor, y: Tensor) -> Tensor:
+        """Of each graph: is its class wrong; or, where it has none, the loss."""
+        logits = functional.linear(z, *layer)
+        if self.task.one_class:
+            return (logits.argmax(1) != y.flatten()).float()
+        return self.task.losses(logits, y)[0]
 
     def _shuffled(self, weights: Tensor) -> Tensor:
         draw = torch.Generator().manual_seed(self.seed)
@@ -173,11 +230,16 @@ class L2R(ERM):
     def _compares(self, environment: Tensor) -> bool:
         return self.clusters != "all" and len(environment.unique()) > 1
 
+    def _clusters(self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor) -> Tensor | None:
+        """As the environments tell them; none where they tell nothing."""
+        if not self._compares(environment):
+            return None
+        groups = weighter.clusterer.update(z, environment)
+        return groups if len(groups.unique()) > 1 else None
+
     def _shuffled_clusters(self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor) -> Tensor:
-        found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS
-        if self._compares(environment):
-            groups = weighter.clusterer.update(z, environment).cpu()
-            found = groups if len(groups.unique()) > 1 else found
+        groups = self._clusters(weighter, z, environment)
+        found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS if groups is None else groups.cpu()
         draw = torch.Generator().manual_seed(self.seed)
         return found[torch.randperm(len(found), generator=draw)].to(z.device)
 

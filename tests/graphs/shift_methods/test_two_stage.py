@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from graftable.errors import DataError
-from graftable.graphs.reweighting import dependence_matrix
-from graftable.graphs.shift_methods import make_method
+from graftable.graphs.reweighting import DecorrelationWeighter, LastLayerRefit, dependence_matrix
+from graftable.graphs.shift_methods import make_method, two_stage
 from graftable.graphs.shift_methods.parts import Task
 
 BINARY = Task("binary", 2)
@@ -64,6 +64,51 @@ def test_controls_beside_are_the_controls_alone():
     for name, method in alone.items():
         assert torch.equal(stage.controls[name][0], method.refit(z, y, environment, losses).weight), name
     assert "l2r_all_pairs" not in make("l2r", beside=True).refit(z, y, torch.zeros_like(environment), losses).controls
+
+
+def three_environments(rows=300):
+    z, y = biased(rows)
+    return z, y, torch.arange(rows) // (rows // 3), torch.zeros(rows)
+
+
+def test_the_harm_is_that_on_environments_left_out_by_hand():
+    z, y, environment, losses = three_environments()
+    solver, scores = LastLayerRefit(task="multiclass", l2=1e-4), {}
+    for place in range(3):
+        rest = environment != place
+        weights, _ = DecorrelationWeighter(rho=0.8, balance="class")(z[rest], label=y[rest])
+        heads = [solver.fit(z[rest], y[rest], each)[0] for each in (weights, torch.ones(int(rest.sum())))]
+        wrong = [(head(z[~rest]).argmax(1) != y[~rest]).double() for head in heads]
+        more = (wrong[0] - wrong[1]).numpy()
+        scores[place] = more.mean() / (more.std(ddof=1) / len(more) ** 0.5) if more.std() else 0.0
+    stage = make_method("l2r", BINARY, 8, {"clusters": "all"}).refit(z, y, environment, losses)
+    assert stage.numbers["left_out_harm"] == pytest.approx(max(0.0, *scores.values()))
+    assert any(scores.values())
+
+
+@pytest.mark.parametrize("control", ["l2r", "l2r_permuted"])
+def test_weights_that_do_harm_are_uniform_unless_they_are_asked_for(control, monkeypatch):
+    z, y, environment, losses = three_environments()
+    make = lambda **settings: make_method(control, BINARY, 8, settings)  # noqa: E731
+    kept = make(leave_out=False).refit(z, y, environment, losses)
+    assert torch.equal(make().refit(z, y, environment, losses).weight, kept.weight)
+    assert "left_out_harm" not in kept.numbers
+    monkeypatch.setattr(two_stage, "HARMFUL", -1.0)
+    with pytest.warns(UserWarning, match="the weights are uniform: fitted without environment"):
+        stage = make().refit(z, y, environment, losses)
+    assert torch.equal(stage.sample_weights, torch.ones(len(z)))
+    assert torch.equal(stage.weight, stage.plain[0])
+    assert (stage.numbers["ess"], stage.numbers["max_weight"]) == (len(z), 1.0)
+    assert torch.equal(make(leave_out=False).refit(z, y, environment, losses).weight, kept.weight)
+    one = torch.zeros_like(environment)  # nothing can be left out
+    assert not torch.equal(make().refit(z, y, one, losses).sample_weights, torch.ones(len(z)))
+
+
+def test_environments_that_tell_nothing_are_as_good_as_one():
+    z, y, environment, losses = three_environments()
+    stage = make_method("l2r", BINARY, 8, {"leave_out": False}).refit(z, y, environment, losses)
+    alone = make_method("l2r", BINARY, 8).refit(z, y, torch.zeros_like(environment), losses)
+    assert torch.equal(stage.sample_weights, alone.sample_weights)
 
 
 def test_the_second_stage_is_a_function_of_its_seed():
