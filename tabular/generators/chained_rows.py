@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from .boosted_chain import BoostedChain, draw_symbols
 from .encoding import Codec
+from .interface import Allowed
 
 __all__ = ["ChainedRows"]
 
@@ -40,7 +42,8 @@ class ChainedRows:
         *,
         some: NDArray[np.intp] | None = None,
         null: bool = True,
-    ) -> None:
+        allowed: Allowed | None = None,
+    ) -> NDArray[np.float64]:
         """Draw one column of a chain.
 
         Args:
@@ -49,6 +52,10 @@ class ChainedRows:
             rng: Draws.
             some: In which rows; None for all.
             null: Whether null may be drawn.
+            allowed: What may be drawn; where the chain gives it no chance, the symbols stay.
+
+        Returns:
+            The logarithm of the probability of what may be drawn, by row.
         """
         column = chain.columns[place]
         name, rows = self.names[column], slice(None) if some is None else some
@@ -56,8 +63,12 @@ class ChainedRows:
         chances = chain.log_probabilities(place, self.features[rows])
         if codec.nulls and not null:
             chances[:, -1] = -np.inf
-        drawn = draw_symbols(chances, rng)
-        cells = codec.decode(drawn, rng)
+        if allowed is not None:
+            with np.errstate(divide="ignore"):
+                chances = chances + np.log(codec.mass(allowed))
+        total = np.asarray(logsumexp(chances, axis=1), np.float64)
+        drawn = np.where(np.isneginf(total), self.symbols[rows, column], draw_symbols(chances, rng))
+        cells = codec.decode(drawn, rng, allowed)
         self.symbols[rows, column] = drawn
         self.features[rows, column] = _seen(codec, drawn, cells)
         if some is None:
@@ -66,6 +77,7 @@ class ChainedRows:
             held = self.frame[name].to_numpy(copy=True)
             held[some] = cells.to_numpy()
             self.frame[name] = held
+        return total
 
     def fill_last(self, chain: BoostedChain, gaps: Mapping[str, NDArray[np.bool_]], rng: np.random.Generator) -> None:
         """Draw the gaps of each row that come after its last known cell in a chain.

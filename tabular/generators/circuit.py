@@ -6,7 +6,8 @@ the probability of a row) is computed and drawn from directly; nothing is reject
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from .encoding import TableEncoder
 from .interface import Allowed, Arrays, Conditions, Generator, Progress, within
 from .latent_tree import Evidence, LatentTree
 from .latent_tree_fit import TreeSettings, fit_tree
+from .text_codecs import IdentifierCodec
 
 __all__ = ["CircuitGenerator"]
 
@@ -33,6 +35,8 @@ ROWS_PER_STATE = 40  # on average at least as many: a state of fewer rows would 
 BALANCING_ROWS = 10_000  # drawn, to see how often the symbols of the chain come
 MOST_BOOSTED = 64  # columns; each takes seconds to learn
 ROWS_TO_BOOST = 1000  # with fewer, boosted trees predict no better
+ROUNDS, LEAST = 4, 0.1  # how often rows are taken with a probability, and the share from which that is worth while
+CANDIDATES = 8  # drawn for a row under a condition that is rarer
 
 
 class CircuitGenerator(Generator):
@@ -44,9 +48,8 @@ class CircuitGenerator(Generator):
     with :math:`P_m` a tree of hidden states (see `graftable.tabular.generators.latent_tree`), :math:`P_i` boosted trees
     (see `graftable.tabular.generators.boosted_chain`), and :math:`s_d` the symbol of a cell (see
     `graftable.tabular.generators.number_codec`). The columns :math:`c` of few values come from the chain; the trees of
-    hidden states have learnt them too. Where a column of the chain is conditioned on, it and those before it in the
-    chain come from the hidden trees, whose conditionals look both ways; likewise where a gap is filled, and wherever a
-    number is drawn again.
+    hidden states have learnt them too. Where a gap is filled, it and the columns before it in the chain come from the
+    hidden trees, whose conditionals look both ways; likewise wherever a number is drawn again.
 
     Args:
         members: How many trees are mixed; their shapes differ a little.
@@ -159,24 +162,92 @@ class CircuitGenerator(Generator):
         )
 
     def sample(self, n: int, *, conditions: Conditions | None = None, seed: int = 0) -> pd.DataFrame:
-        """Draw rows from the exact conditional distribution; see `Generator.sample`."""
+        """Draw rows from the exact conditional distribution; see `Generator.sample`.
+
+        Where a condition on a column of the chain is rare, its rows are the likeliest of `CANDIDATES` for each, which
+        comes near to that; and so are those under bounds by row.
+        """
         self.fitted_schema()
         rng = np.random.default_rng(seed)
         evidence = self._evidence(conditions)
-        symbols = np.zeros((n, len(evidence)), np.int64)
+        if n and any(evidence[column] is not None for column in self.last.columns):
+            return self._under(n, evidence, conditions, rng)
+        return self._drawn(n, evidence, conditions, rng)[0]
+
+    def _drawn(
+        self, n: int, evidence: Sequence[Evidence | None], conditions: Conditions | None, rng: np.random.Generator
+    ) -> tuple[pd.DataFrame, NDArray[np.int64], NDArray[np.float64]]:
+        """Rows from the hidden trees given some evidence, with a chain that meets the conditions.
+
+        Returns:
+            The rows, their symbols, and the log-probability that the chain gave to what it had to meet ``(n,)``.
+        """
+        symbols, chance = np.zeros((n, len(evidence)), np.int64), np.zeros(n)
         by_row = any(known is not None and known.weights.ndim == 2 for known in evidence)
         for start in range(0, n, CHUNK if by_row else max(n, 1)):
             stop = min(n, start + CHUNK) if by_row else n
             part = [None if known is None else _rows_of(known, slice(start, stop)) for known in evidence]
             symbols[start:stop] = self._draw(stop - start, part, rng)
-        frame = self._frame(symbols, rng, conditions)
-        asked = [place for place, column in enumerate(self.last.columns) if evidence[column] is not None]
-        free = range(max(asked, default=-1) + 1, len(self.last.columns))
-        if free and n:
+        asked, names = _asked(conditions), list(self.encoder.codecs)
+        later = {names[column] for column in self.last.columns}  # which need not meet the conditions yet
+        frame = self._frame(symbols, rng, Conditions({name: asked[name] for name in asked if name not in later}))
+        if self.last.columns and n:
             rows = ChainedRows(self.encoder.codecs, symbols, frame)
-            for place in free:
-                rows.draw(self.last, place, rng)
-        return frame
+            for place, column in enumerate(self.last.columns):
+                allowed = asked.get(names[column])
+                found = rows.draw(self.last, place, rng, allowed=allowed)
+                chance += found if allowed is not None else 0.0
+        return frame, symbols, chance
+
+    def _under(
+        self, n: int, evidence: list[Evidence | None], conditions: Conditions | None, rng: np.random.Generator
+    ) -> pd.DataFrame:
+        """Rows under conditions on the chain: each is taken with the probability that the chain gives the conditions.
+
+        What is too rare for that is drawn where the hidden trees see the conditions, and weighed by how far their
+        probability of them is from that of the chain.
+        """
+        by_row = any(known is not None and known.weights.ndim == 2 for known in evidence)
+        free = [None if place in self.last.columns else known for place, known in enumerate(evidence)]
+        parts: list[pd.DataFrame] = []
+        missing, share = n, 0.5
+        for _ in range(0 if by_row else ROUNDS):
+            many = int(1.1 * missing / share) + 100
+            frame, _, chance = self._drawn(many, free, conditions, rng)
+            taken = np.flatnonzero(rng.random(many) < np.exp(chance))
+            parts.append(frame.iloc[taken[:missing]])
+            missing, share = missing - len(parts[-1]), len(taken) / many
+            if not missing or share < LEAST:
+                break
+        if missing:
+            guided = [None if known is None else _repeated(known, CANDIDATES) for known in evidence]
+            asked = {name: _each(one, CANDIDATES) for name, one in _asked(conditions).items()}
+            frame, symbols, chance = self._drawn(CANDIDATES * missing, guided, Conditions(asked), rng)
+            weight = (chance - self._chance(symbols, guided)).reshape(missing, CANDIDATES)
+            best = (weight + rng.gumbel(size=weight.shape)).argmax(1)
+            parts.append(frame.iloc[np.arange(missing) * CANDIDATES + best])
+        rows = pd.concat(parts, ignore_index=True)
+        for name, codec in self.encoder.codecs.items():
+            if isinstance(codec, IdentifierCodec):
+                rows[name] = codec.decode(np.zeros(n, np.int64), rng, _asked(conditions).get(name))
+        return rows
+
+    def _chance(self, symbols: NDArray[np.int64], evidence: Sequence[Evidence | None]) -> NDArray[np.float64]:
+        """The log-probability that the hidden trees give to evidence on the chain, given other columns ``(rows,)``."""
+        found = np.zeros(len(symbols))
+        for start in range(0, len(symbols), CHUNK):
+            part = slice(start, start + CHUNK)
+            rest: list[Evidence | None] = [
+                None if place in self.last.columns else Evidence(np.ones(codec.size), symbols[part, place])
+                for place, codec in enumerate(self.encoder.codecs.values())
+            ]
+            both = [
+                _rows_of(known, part) if known is not None and place in self.last.columns else rest[place]
+                for place, known in enumerate(evidence)
+            ]
+            seen = [[tree.upward(known).log_evidence for tree in self.trees] for known in (both, rest)]
+            found[part] = logsumexp(seen[0], axis=0) - logsumexp(seen[1], axis=0)
+        return found
 
     def _evidence(self, conditions: Conditions | None) -> list[Evidence | None]:
         """What conditions say of each column.
@@ -184,7 +255,7 @@ class CircuitGenerator(Generator):
         Raises:
             ConfigError: If they leave a column nothing.
         """
-        asked = conditions.columns if conditions is not None else {}
+        asked = _asked(conditions)
         self.fitted_schema().require(tuple(asked), "the conditions")
         evidence: list[Evidence | None] = []
         for name, codec in self.encoder.codecs.items():
@@ -216,7 +287,7 @@ class CircuitGenerator(Generator):
     def _frame(
         self, symbols: NDArray[np.int64], rng: np.random.Generator, conditions: Conditions | None
     ) -> pd.DataFrame:
-        asked = conditions.columns if conditions is not None else {}
+        asked = _asked(conditions)
         return pd.DataFrame(
             {
                 name: codec.decode(symbols[:, place], rng, asked.get(name))
@@ -329,6 +400,21 @@ class CircuitGenerator(Generator):
             )
             for place in range(extra["trees"])
         ]
+
+
+def _asked(conditions: Conditions | None) -> Mapping[str, Allowed]:
+    return conditions.columns if conditions is not None else {}
+
+
+def _repeated(known: Evidence, times: int) -> Evidence:
+    """The evidence of each row, several times in a row."""
+    return Evidence(np.repeat(known.weights, times, 0) if known.weights.ndim == 2 else known.weights)
+
+
+def _each(allowed: Allowed, times: int) -> Allowed:
+    """The bounds of each row, several times in a row."""
+    low, high = (np.repeat(end, times) if np.ndim(end) else end for end in (allowed.low, allowed.high))
+    return replace(allowed, low=low, high=high)
 
 
 def _rows_of(known: Evidence, part: slice | NDArray[np.intp]) -> Evidence:

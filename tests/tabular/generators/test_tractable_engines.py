@@ -110,6 +110,45 @@ def test_conditional_frequencies_are_those_of_enumeration(models, asked):
     assert np.abs(found - exact).sum() / 2 < 0.015
 
 
+@pytest.fixture(scope="module")
+def chained():
+    """A circuit with a chain of columns, and every row that its table could hold."""
+    n = RNG.integers(0, 20, 2000)
+    kind = np.where(RNG.random(2000) < 0.02, "rare", np.where(n % 2 ^ (RNG.random(2000) < 0.2), "odd", "even"))
+    size = np.where(kind == "rare", 2, RNG.integers(0, 3, 2000) * (n > 9))
+    frame = pd.DataFrame({"n": n, "kind": kind.astype(object), "size": size})
+    rows = pd.DataFrame(itertools.product(range(20), ["odd", "even", "rare"], range(3)), columns=list(frame))
+    return fitted("circuit", frame, rounds=30), rows
+
+
+@pytest.mark.parametrize(
+    ("asked", "off"),
+    [
+        ({"kind": Allowed(texts=frozenset({"odd"}))}, 0.005),
+        ({"kind": Allowed(texts=frozenset({"odd", "rare"})), "n": Allowed(low=5)}, 0.005),
+        ({"size": Allowed(low=1, high=1), "kind": Allowed(texts=frozenset({"even"}))}, 0.005),
+        ({"kind": Allowed(texts=frozenset({"rare"}))}, 0.035),
+        ({"kind": Allowed(texts=frozenset({"rare"})), "n": Allowed(high=3)}, 0.02),
+        ({"size": Allowed(low=np.full(12_000, 2.0))}, 0.045),
+    ],
+)
+def test_conditions_on_the_chain_are_those_of_enumeration(chained, asked, off):
+    model, rows = chained
+    assert model.last.columns == (1, 2)  # kind and size
+    np.testing.assert_allclose(np.exp(model.log_prob(rows)).sum(), 1.0, atol=1e-9)
+    meets = np.ones(len(rows), bool)
+    for name, allowed in asked.items():
+        low, high = np.min(allowed.low), np.max(allowed.high)
+        meets &= rows[name].isin(allowed.texts) if allowed.texts else rows[name].between(low, high)
+    exact = np.where(meets, np.exp(model.log_prob(rows)), 0.0)
+    drawn = model.sample(12_000, conditions=Conditions(asked), seed=4)
+    found = drawn.astype({"n": int, "size": int}).value_counts().reindex(pd.MultiIndex.from_frame(rows), fill_value=0)
+    assert found.sum() == len(drawn)
+    exact /= exact.sum()
+    chance = np.sqrt(exact / len(drawn) / np.pi / 2).sum()  # what as many exact draws are off
+    assert np.abs(found.to_numpy() / len(drawn) - exact).sum() / 2 < 1.1 * chance + off
+
+
 def test_bounds_by_row_are_those_of_each_row(models):
     low = np.tile([0.0, 1.0, 3.0, 0.0], 300)
     high = np.tile([0.0, 2.0, 3.0, 3.0], 300)
