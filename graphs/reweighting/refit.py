@@ -54,7 +54,7 @@ class LastLayerRefit:
         weighter: DecorrelationWeighter | None = None,
         *,
         task: Literal["auto", "multiclass", "binary", "regression"] = "auto",
-        l2: float = 1e-3,
+        l2: float = 1e-4,
         iterations: int = 200,
     ) -> None:
         if task not in ("auto", "multiclass", "binary", "regression"):
