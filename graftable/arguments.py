@@ -192,7 +192,7 @@ def _synthesize(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help='what the rows have in common, such as "age >= 65"; may repeat',
     )
-    _model(parser)
+    _model(parser, "copula, flow, ctgan or tvae")
     _reading(parser)
     parser.add_argument("--report", metavar="FILE", help="also write the report to a JSON file")
     _json(parser)
@@ -202,7 +202,7 @@ def _impute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="a CSV (.gz too) or Parquet file with null cells")
     parser.add_argument("--rules", metavar="RULES", help="what every row must obey: text, YAML, or the y_i format")
     parser.add_argument("--out", required=True, metavar="FILE", help="the filled table, of the same kind as DATA")
-    _model(parser)
+    _model(parser, "copula or flow")
     _reading(parser)
     parser.add_argument("--report", metavar="FILE", help="also write the report to a JSON file")
     _json(parser)
@@ -230,9 +230,9 @@ def _evaluate_table(parser: argparse.ArgumentParser) -> None:
     _reading(parser)
 
 
-def _model(parser: argparse.ArgumentParser) -> None:
+def _model(parser: argparse.ArgumentParser, engines: str) -> None:
     parser.add_argument("--model", metavar="FOLDER", help="a fitted model (default: one is fitted to DATA)")
-    parser.add_argument("--engine", metavar="NAME", help="circuit (default), copula, flow, ctgan or tvae")
+    parser.add_argument("--engine", metavar="NAME", help=f"circuit (default), {engines}")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the engine; may repeat"
     )

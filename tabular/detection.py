@@ -159,7 +159,8 @@ class _Column:
         self.numbers.add(cells)
         mark = pc.find_substring(texts, self.decimal)
         shown = pc.if_else(pc.less(mark, 0), 0, pc.subtract(pc.subtract(pc.binary_length(texts), mark), 1))
-        self.shown = min(self.shown, pc.min(shown).as_py())
+        exponent = pc.any(pc.match_substring_regex(texts, "[eE]")).as_py()
+        self.shown = 0 if exponent else min(self.shown, pc.min(shown).as_py())
 
     def _add_dates(self, texts: pa.Array) -> None:
         for date_format in list(self.dates):
@@ -199,7 +200,6 @@ class _Column:
     def _numeric(self, numbers: _Numbers) -> ColumnSchema:
         decimals = numbers.decimals()
         scale = 10**decimals
-        shown = min(self.shown, decimals or 1)
         return ColumnSchema(
             self.name,
             "decimal" if decimals else "integer",
@@ -207,9 +207,9 @@ class _Column:
             nullable=self.nullable,
             minimum=numbers.least,
             maximum=numbers.greatest,
-            fill=number_text(numbers.median(scale), scale, shown, self.decimal),
+            fill=number_text(numbers.median(scale), scale, self.shown, self.decimal),
             spread=numbers.spread(scale),
-            shown_decimals=shown,
+            shown_decimals=self.shown,
         )
 
     def _datetime(self) -> ColumnSchema:

@@ -58,7 +58,7 @@ class SynthesisReport:
     def summary(self) -> str:
         """The report in a few lines."""
         lines = [
-            f"{self.rows:,} rows, {self.violating_rows} of them break a rule.",
+            f"{self.rows:,} row{'s' * (self.rows != 1)}, {self.violating_rows} of them break a rule.",
             f"As drawn, {self.broken_rows:,} did: {self.redrawn_rows:,} were drawn again, "
             f"{self.repaired_rows:,} repaired ({self.loosened_cells:,} cells freed from their bounds).",
         ]

@@ -306,10 +306,11 @@ class CircuitGenerator(Generator):
         for name, codec in self.encoder.codecs.items():
             symbols = codec.encode(table[name])[0]
             weights = np.ones(codec.size)
-            if codec.nulls:
-                symbols = np.where(symbols == codec.size - 1, -1, symbols)
+            gaps[name] = np.array(table[name].isna())
+            if codec.nulls:  # also what reads as null; a text that was never seen is none
+                gaps[name] |= symbols == codec.size - 1
+                symbols = np.where(gaps[name], -1, symbols)
                 weights[-1] = float(codec.size == 1)
-            gaps[name] = np.asarray(table[name].isna()) | (codec.nulls & (symbols < 0))
             evidence.append(Evidence(weights, symbols))
         drawn = np.zeros((len(table), len(evidence)), np.int64)
         for start in range(0, len(table), CHUNK):

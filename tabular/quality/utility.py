@@ -26,8 +26,8 @@ def utility_score(train: View, test: View, target: str, seed: int = 0, learner: 
 
     Returns:
         The area under the ROC curve, for more than two classes the mean over those in ``test`` of each against the
-        rest, in which a class that ``train`` lacks has 0.5; for numbers :math:`R^2`. 0.5 (0 for numbers) where ``train``
-        holds a single value and nothing can be learnt. NaN where ``test`` has fewer than two classes, or no two numbers
+        rest, where a class that ``train`` lacks has 0.5; for numbers :math:`R^2`. 0.5 (0 for numbers) if ``train``
+        holds a single value and nothing can be learnt. NaN if ``test`` has fewer than two classes, or no two numbers
         that differ.
     """
     parts = [View(*(part.drop(columns=target, errors="ignore") for part in view)) for view in (train, test)]

@@ -94,6 +94,9 @@ def test_ranges_fills_and_shown_decimals_are_those_of_the_texts():
     assert (column.minimum, column.maximum, column.scale) == (Fraction(3, 2), 12, 100)
     assert (column.fill, column.shown_decimals) == ("2.62", 2)
     assert column.spread > 0
+    round_prices = detected("79.00", "86.50", "64.00")
+    assert (round_prices.decimals, round_prices.shown_decimals, round_prices.fill) == (1, 2, "79.00")
+    assert detected("1.50e1", "2.5", "1e-3").shown_decimals == 0
     dates = detected("1970-01-03", "1970-01-01", "1970-01-02")
     assert (dates.minimum, dates.maximum, dates.fill) == (0, 2, "1970-01-02")
     constant = detected("5", "5")

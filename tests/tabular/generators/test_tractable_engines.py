@@ -196,6 +196,15 @@ def test_filling_leaves_no_null_and_no_other_cell_changed(models, engine):
     assert (filled["colour"] == FRAME["colour"]).all()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_text_that_was_never_seen_is_no_gap(engine):
+    frame = pd.DataFrame({"c": ["a", "b", None, "a"] * 30, "n": range(120)})
+    given = pd.DataFrame({"c": ["new", None], "n": [3, 4]})
+    filled = fitted(engine, frame).impute(given, seed=1)["c"].tolist()
+    assert filled[0] == "new"
+    assert filled[1] in ("a", "b")
+
+
 ODD = {
     "one row": pd.DataFrame({"a": [1.5], "b": ["x"], "c": [None]}),
     "two rows": pd.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]}),
