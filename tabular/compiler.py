@@ -317,5 +317,8 @@ def _error(rules: tuple[Rule, ...], formulas: Sequence[Formula], lattice: Lattic
     said = ", ".join(f"{rule.line} wants {rule.text or rule.name}" for rule in culprits)
     if len(culprits) == 1:
         return ContradictionError(f"no row can obey line {lines[0]} of {file}: {culprits[0].text}", culprits)
+    if len({rule.file for rule in culprits}) > 1:
+        places = [f"line {rule.line} of {rule.file or 'the rules'} wants {rule.text or rule.name}" for rule in culprits]
+        return ContradictionError(f"these cannot all hold: {', '.join(places)}", culprits)
     listed = f"{', '.join(lines[:-1])} and {lines[-1]}"
     return ContradictionError(f"the rules on lines {listed} of {file} cannot all hold: {said}", culprits)

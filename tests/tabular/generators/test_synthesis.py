@@ -133,7 +133,8 @@ def test_a_rare_condition_is_drawn_from_and_not_waited_for(model):
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("kind == 'gold' and fee < 10", "contradicts the rules"),
+        ("kind == 'gold' and fee < 10", "contradicts the rules: these cannot all hold: line 3 of the rules wants if"),
+        ("kind == 'gold' and fee < 10", "line 1 of the condition wants kind == 'gold' and fee < 10"),
         ("start > 10 and start < 5", "cannot be met"),
         ("kindd == 'gold'", "Did you mean `kind`"),
         ("kind == 'bronze'", "bronze"),
