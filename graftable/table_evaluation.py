@@ -65,7 +65,7 @@ def _look_over(namespace: argparse.Namespace) -> None:
     """Refuse what cannot be done before any work.
 
     Raises:
-        ConfigError: If what is written would replace what is read, or is no page.
+        ConfigError: If what is written would replace what is read or is no page, or the holdout is what was learnt.
         DataError: If it cannot be written.
     """
     if not namespace.out.endswith((".html", ".htm")):
@@ -78,6 +78,8 @@ def _look_over(namespace: argparse.Namespace) -> None:
         "--before": namespace.before,
         "--schema": namespace.schema,
     }
+    if namespace.holdout is not None and Path(namespace.holdout).resolve() == Path(namespace.real).resolve():
+        raise ConfigError(f"--holdout {namespace.holdout} is the real table itself; give rows that were not learnt.")
     for option, path in {"--out": namespace.out, "--json": namespace.json}.items():
         if path is None or path == STDOUT:
             continue

@@ -174,6 +174,7 @@ def test_a_holdout_adds_the_share_that_is_nearer_to_what_was_learnt(folder, caps
         (("real.csv", "made.csv", "--out", "real.csv/p.html"), "cannot be written"),
         (("real.csv", "made.csv", "--rows", "5"), "expected a whole number of at least 20"),
         (("real.csv", "made.csv", "--rows", "50", "--holdout", "one.csv"), "one.csv: has 1 row"),
+        (("real.csv", "made.csv", "--holdout", "./real.csv"), "--holdout ./real.csv is the real table itself"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(folder, capsys, arguments, words):
