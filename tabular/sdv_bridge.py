@@ -142,7 +142,8 @@ class SDVGenerator:
         for column in self.schema:
             cells = frame[column.name].reset_index(drop=True)
             if pd.api.types.is_datetime64_any_dtype(cells.dtype):
-                cells = cells.dt.strftime(column.date_format or "%Y-%m-%d").astype(object)
+                utc = cells.dt.tz_convert(None) if cells.dt.tz is not None else cells
+                cells = (utc - pd.Timestamp(0)) / pd.Timedelta(days=1)
             columns[column.name] = cells
         return snap(pd.DataFrame(columns), self.schema)
 

@@ -47,6 +47,17 @@ class Synthesizer:
         return {"loans": frame} if self.named else frame
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_times_with_a_zone_are_finished_as_such(zone, monkeypatch):
+    times = pd.Series(pd.date_range("2024-03-30 12:00:30.25", periods=200, freq="37min", tz="Europe/Berlin"))
+    table = REAL.assign(day=times.map(lambda time: time.isoformat()))
+    drawn = times.dt.tz_convert("UTC") if zone else times.dt.tz_convert(None)
+    monkeypatch.setattr(Synthesizer, "sample", lambda self, num_rows: REAL.assign(day=drawn)[:num_rows])
+    rows, report = SDVGenerator(Synthesizer(), "low <= high", table=table).sample(50)
+    assert pd.to_datetime(rows["day"], utc=True).tolist() == times[:50].tolist()
+    assert report.moved_rows == 0
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_no_finished_row_breaks_a_rule_on_the_file(named, tmp_path):
     rows, report = SDVGenerator(Synthesizer(named), RULES, table=REAL).sample(150)
