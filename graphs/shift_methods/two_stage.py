@@ -29,6 +29,7 @@ CONTROLS: Final = ("none", "uniform", "permuted", "random_clusters")
 RANDOM_CLUSTERS: Final = 4  # where environments gave none to shuffle
 FEWEST: Final = 30  # graphs of an environment, for it to be left out and predicted
 MOST: Final = 8  # environments that are left out one after another; of more, several are left out at a time
+ENOUGH: Final = 1024  # graphs, to find out whether weights help; of more, so many are drawn
 HARMFUL: Final = 2.0  # standard errors
 
 
@@ -149,9 +150,11 @@ class L2R(ERM):
         labels = class_of(self.task, y)
         if self.environments == "loss":
             environment = infer_environments(losses, "loss", num_environments=2, label=labels)
-        weights, numbers = self._weigh(self.control, z, labels, environment)
+        clusters = self._clusters(z, environment)
+        chosen = self._shuffled_clusters(clusters, z) if self.control == "random_clusters" else clusters
+        weights, numbers = self._weigh(z, labels, chosen)
         if self._leaves_out(environment):
-            harm, place = self._harm(z, y, labels, environment)
+            harm, place = self._harm(z, y, labels, environment, clusters)
             numbers["left_out_harm"] = harm
             if harm > HARMFUL:
                 warnings.warn(
@@ -161,27 +164,22 @@ class L2R(ERM):
                 )
                 weights = torch.ones_like(weights)
                 numbers |= {"ess": float(len(z)), "max_weight": 1.0, "dependence_after": numbers["dependence_before"]}
+        weights = self._shuffled(weights) if self.control == "permuted" else weights
         plain = self._fit(z, y, torch.ones_like(weights))
         controls = {}
         if self.beside:
-            names = ["random_clusters"] + ["all_pairs"] * self._compares(environment)
-            controls = {f"l2r_{name}": self._fit(z, y, self._weigh(name, z, labels, environment)[0]) for name in names}
+            others: dict[str, Tensor | None] = {"random_clusters": self._shuffled_clusters(clusters, z)}
+            others |= {"all_pairs": None} if self._compares(environment) else {}
+            controls = {
+                f"l2r_{name}": self._fit(z, y, self._weigh(z, labels, each)[0]) for name, each in others.items()
+            }
             controls["l2r_permuted"] = self._fit(z, y, self._shuffled(weights))
         weight, bias = self._fit(z, y, weights)
         return SecondStage(weight, bias, plain, weights, numbers, controls)
 
-    def _weigh(
-        self, control: str, z: Tensor, labels: Tensor | None, environment: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The weights, or those of a control, and what the weighter reports of them."""
-        weighter = copy.deepcopy(self.weighter)  # each fit stands alone: a clusterer holds on to what it found before
-        if control == "random_clusters":
-            groups: Tensor | None = self._shuffled_clusters(weighter, z, environment)
-        else:
-            groups = None if control == "all_pairs" else self._clusters(weighter, z, environment)
-        weights, report = weighter(z, clusters=groups, label=labels)
-        if control == "permuted":
-            weights = self._shuffled(weights)
+    def _weigh(self, z: Tensor, labels: Tensor | None, clusters: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        """The weights, and what the weighter reports of them."""
+        weights, report = self.weighter(z, clusters=clusters, label=labels)
         found = report.clusters
         count = 0.0 if found is None else float(len(found[found >= 0].unique()))
         return weights, report.numbers() | {"clusters": count}
@@ -190,8 +188,14 @@ class L2R(ERM):
         weighs = self.control in ("none", "permuted") and self.weighter.rho < 1
         return weighs and self.leave_out and self.environments == "given" and len(environment.unique()) > 1
 
-    def _harm(self, z: Tensor, y: Tensor, labels: Tensor | None, environment: Tensor) -> tuple[float, int]:
+    def _harm(
+        self, z: Tensor, y: Tensor, labels: Tensor | None, environment: Tensor, clusters: Tensor | None
+    ) -> tuple[float, int]:
         """By how many standard errors weights are worse on an environment that was left out, and on which, at worst."""
+        if len(z) > ENOUGH:
+            some = self._order(len(z))[:ENOUGH].to(z.device)
+            z, y, environment = z[some], y[some], environment[some]
+            labels = None if labels is None else labels[some]
         folds = torch.unique(environment, return_inverse=True)[1] % MOST
         known = self.task.losses(z.new_zeros(len(y), self.task.outputs), y)[1]
         worst, place = 0.0, -1
@@ -199,8 +203,7 @@ class L2R(ERM):
             out, rest = folds == fold, folds != fold
             if int((out & known).sum()) < FEWEST or not (rest & known).any():
                 continue
-            given = None if labels is None else labels[rest]
-            weights, _ = self._weigh("none", z[rest], given, environment[rest])
+            weights, _ = self._weigh(z[rest], None if labels is None else labels[rest], clusters)
             weighted, plain = (
                 self._errors(self._fit(z[rest], y[rest], each), z[out & known], y[out & known])
                 for each in (weights, torch.ones_like(weights))
@@ -219,9 +222,11 @@ class L2R(ERM):
             return (logits.argmax(1) != y.flatten()).float()
         return self.task.losses(logits, y)[0]
 
+    def _order(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
+
     def _shuffled(self, weights: Tensor) -> Tensor:
-        draw = torch.Generator().manual_seed(self.seed)
-        return weights[torch.randperm(len(weights), generator=draw).to(weights.device)]
+        return weights[self._order(len(weights)).to(weights.device)]
 
     def _fit(self, z: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         head, _ = self.solver.fit(z, y, weights, num_classes=self.task.outputs)
@@ -230,18 +235,17 @@ class L2R(ERM):
     def _compares(self, environment: Tensor) -> bool:
         return self.clusters != "all" and len(environment.unique()) > 1
 
-    def _clusters(self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor) -> Tensor | None:
+    def _clusters(self, z: Tensor, environment: Tensor) -> Tensor | None:
         """As the environments tell them; none where they tell nothing."""
         if not self._compares(environment):
             return None
-        groups = weighter.clusterer.update(z, environment)
+        clusterer = copy.deepcopy(self.weighter.clusterer)  # which holds on to what it found before
+        groups = clusterer.update(z, environment)
         return groups if len(groups.unique()) > 1 else None
 
-    def _shuffled_clusters(self, weighter: DecorrelationWeighter, z: Tensor, environment: Tensor) -> Tensor:
-        groups = self._clusters(weighter, z, environment)
-        found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS if groups is None else groups.cpu()
-        draw = torch.Generator().manual_seed(self.seed)
-        return found[torch.randperm(len(found), generator=draw)].to(z.device)
+    def _shuffled_clusters(self, clusters: Tensor | None, z: Tensor) -> Tensor:
+        found = torch.arange(z.shape[1]) % RANDOM_CLUSTERS if clusters is None else clusters.cpu()
+        return found[self._order(len(found))].to(z.device)
 
 
 def make_weighter(task: Task, *, clusters: int | str, balance: str, **settings: Any) -> DecorrelationWeighter:
