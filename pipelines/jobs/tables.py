@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,11 +14,10 @@ from graftable.tabular.bundled import bundled_rules, bundled_table
 from graftable.tabular.checking import is_file, read_rules
 from graftable.tabular.compiler import Compiled
 from graftable.tabular.generators.conditions import read_where
-from graftable.tabular.generators.interface import engine_class
 from graftable.tabular.io import ReadOptions, open_table
 from graftable.tabular.repair_report import QuarantineFile
 from graftable.tabular.repairing import repair_file
-from graftable.tabular.schema import Schema, did_you_mean
+from graftable.tabular.schema import Schema
 from graftable.tabular.sources import TableSource, load_model, schema_of_file
 from graftable.tabular.synthesis import Synthesizer
 from graftable.tabular.synthesis_files import synthesize_file, under_rules
@@ -92,7 +90,7 @@ class SynthesizeJob(Job):
                 if data is None
                 else "data and model are both given, and a model has learnt already; keep one of them."
             )
-        _require_settings(engine, settings or {})
+        Synthesizer(engine, settings=settings)  # for its complaints about settings, before a folder is begun
 
     def parts(self) -> list[Part]:
         """A file for each ``rows_per_part`` rows."""
@@ -155,22 +153,6 @@ class SynthesizeJob(Job):
 
     def _options(self) -> ReadOptions:
         return _options(self.separator, self.decimal, self.encoding, self.nulls)
-
-
-def _require_settings(engine: str, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that an engine does not have, or that are of another type than their defaults."""
-    known = inspect.signature(engine_class(engine)).parameters
-    words: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    for name, value in settings.items():
-        if name not in known:
-            near = did_you_mean(name, tuple(known))
-            raise ConfigError(
-                f"settings.{name}: the engine `{engine}` has no such setting.{near} It has {', '.join(known)}."
-            )
-        kind = type(known[name].default)
-        fits = type(value) is kind or (kind is float and type(value) is int)
-        if kind in words and not fits:
-            raise ConfigError(f"settings.{name}: found {value!r}, expected {words[kind]}.")
 
 
 def part_seed(seed: int, part: int) -> int:
