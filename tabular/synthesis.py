@@ -19,11 +19,14 @@ from .checking import read_rules
 from .compiler import Compiled
 from .derived_columns import derived_columns, sums
 from .expressions import RuleSet
+from .generators.cells import read_numbers
 from .generators.conditions import read_where
+from .generators.encoding import counts_rows
 from .generators.interface import Generator, Progress, engine_class, read_files, require_settings
 from .io import open_table
 from .obedient_rows import Draw, binding, broken_rules
 from .repairing import repair
+from .row_names import RowNames
 from .rule_files import format_rules, parse_rules
 from .schema import Schema
 from .synthesis_report import SynthesisReport
@@ -100,6 +103,11 @@ class Synthesizer:
         hard = RuleSet(tuple(rule for rule in self.rule_set.hard if not set(rule.columns) & set(self.derived)))
         self.boundaries = boundary_shares(table, self.rule_set, self.schema)
         obeying = table[~left_out(table, self.rule_set, self.schema)].reset_index(drop=True)
+        for column in learnt if len(obeying) < len(table) else ():
+            if column.kind == "integer" and column.name not in self.rule_set.columns and not column.is_long:
+                values = read_numbers(table[column.name], column).values
+                if counts_rows(values, column, len(table)):  # a numbering of all rows is one of those that are left
+                    obeying[column.name] = int(values.min()) + np.arange(len(obeying))
         return obeying[list(learnt.names)], learnt, Compiled(hard, learnt) if len(hard) else None
 
     def _read(self, rules: Any, table: pd.DataFrame) -> RuleSet:
@@ -131,6 +139,8 @@ class Synthesizer:
         schema = cast("Schema", self.schema)
         asked = read_where(where, schema, self.rule_set)
         rows, report = Draw(self.generator, schema, self.rule_set, self.derived, asked, seed).make(n)
+        # rows that were drawn again brought names that others have
+        rows = RowNames(self.generator, {*self.rule_set.columns, *asked.rules.columns}).distinct(rows)
         shares = boundary_shares(rows, self.rule_set, schema) if n else {}
         for rule in report.rules:
             rule.boundary, rule.boundary_real = shares.get(rule.name), self.boundaries.get(rule.name)

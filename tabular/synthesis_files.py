@@ -18,8 +18,8 @@ from .checking import check, read_rules
 from .compiler import Compiled
 from .expressions import RuleSet
 from .generators.conditions import read_where
-from .generators.text_codecs import IdentifierCodec
 from .io import ReadOptions, Table, open_table
+from .row_names import RowNames
 from .rule_parser import Unseen
 from .schema import Schema
 from .synthesis import Synthesizer
@@ -96,7 +96,7 @@ def synthesize_file(
         raise ConfigError(f"n is {n}; expected at least 1 row for a file.")
     started, schema = time.perf_counter(), cast("Schema", model.schema)
     asked = read_where(where, schema, model.rule_set).rules
-    names = _Names(model, {*model.rule_set.columns, *asked.columns}, first_row)
+    names = RowNames(model.generator, {*model.rule_set.columns, *asked.columns}, first_row)
     reports: list[SynthesisReport] = []
     with rows_writer(out, schema, options, like) as writer:
         for piece, start in enumerate(range(0, n, PIECE)):
@@ -135,25 +135,6 @@ def _confirm(written: Table, rules: RuleSet, schema: Schema, rows: int, out: str
         f"{out}: when read back, {found.violating_rows} of {found.rows} rows break a rule{where}, where none of {rows} "
         "should; nothing was written."
     )
-
-
-class _Names:
-    """Columns that name the rows: each name is a function of the number of its row alone, so that all differ."""
-
-    def __init__(self, model: Synthesizer, bound: set[str], first_row: int) -> None:
-        holder = getattr(model.generator, "layout", model.generator)
-        codecs = getattr(getattr(holder, "encoder", None), "codecs", {})
-        self.codecs = {
-            name: codec for name, codec in codecs.items() if isinstance(codec, IdentifierCodec) and name not in bound
-        }
-        self.row = first_row
-
-    def distinct(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with names that no other row has."""
-        for name, codec in self.codecs.items():
-            frame[name] = pd.Series(codec.names(self.row, len(frame)), frame.index)
-        self.row += len(frame)
-        return frame
 
 
 def _total(reports: list[SynthesisReport]) -> SynthesisReport:

@@ -23,7 +23,7 @@ from .interface import Arrays, Conditions
 from .number_codec import SHORT_GRID, NumberCodec
 from .text_codecs import CategoryCodec, ConstantCodec, IdentifierCodec, form_of
 
-__all__ = ["Codec", "Encoded", "TableEncoder"]
+__all__ = ["Codec", "Encoded", "TableEncoder", "counts_rows"]
 
 Codec = NumberCodec | CategoryCodec | ConstantCodec | IdentifierCodec
 
@@ -188,7 +188,7 @@ def make_codec(series: pd.Series, column: ColumnSchema, intervals: int, levels: 
             return ConstantCodec(column, None)
         if len(values) == len(series) and values.min() == values.max():
             return ConstantCodec(column, float(values[0]))
-        if _counts_rows(values, column, len(series)):
+        if counts_rows(values, column, len(series)):
             return IdentifierCodec(column, int(values.min()))
         return NumberCodec.fit(series, column, intervals)
     texts = read_texts(series)
@@ -204,7 +204,7 @@ def make_codec(series: pd.Series, column: ColumnSchema, intervals: int, levels: 
     return CategoryCodec.fit(series, column, levels)
 
 
-def _counts_rows(values: NDArray[np.float64], column: ColumnSchema, rows: int) -> bool:
+def counts_rows(values: NDArray[np.float64], column: ColumnSchema, rows: int) -> bool:
     """Whether whole numbers are a numbering of the rows: each once, without gaps."""
     if column.kind != "integer" or len(values) < max(rows, SHORT_GRID + 1):
         return False

@@ -150,6 +150,14 @@ def test_a_condition_outside_the_learnt_values_is_told_in_a_sentence(model):
         model.sample(5, where="start >= 100000")
 
 
+@pytest.mark.parametrize("rule", ["a >= b", "a >= b and id >= 20"])
+def test_a_numbering_of_rows_stays_one_where_some_are_left_out(rule):
+    frame = pd.DataFrame({"id": range(7, 307), "a": RNG.integers(0, 9, 300), "b": RNG.integers(0, 6, 300)})
+    made, _ = synthesize(frame, rules=rule, n=200, engine="copula", seed=1)
+    assert (made["id"].tolist() == list(range(7, 207))) == ("id" not in rule)
+    assert (made["a"] >= made["b"]).all()
+
+
 @pytest.mark.parametrize("rows", [1, 2, 30])
 def test_few_rows_are_enough(rows, tmp_path):
     frame, _ = synthesize(LOANS[:rows], rules=RULES.splitlines()[0], n=50, settings=FAST, seed=1)
