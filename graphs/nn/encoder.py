@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graftable.errors import ConfigError, DataError
-from graftable.graphs.ops import Adjacency, segment_expand, segment_reduce, segment_softmax, spmm
+from graftable.graphs.ops import Adjacency, norm_rows, segment_expand, segment_reduce, segment_softmax, spmm
 
 from .weighted import WeightedGAT, WeightedGCN, WeightedGIN, WeightedGINE, WeightedPNA, WeightedTransformer
 
@@ -129,9 +129,7 @@ class GraphEncoder(nn.Module):
             hidden = layer(hidden, adjacency, edges, edge_weight)
             if self.norms is None:
                 continue  # the transformer has dropout of its own
-            hidden = self.norms[depth](hidden)
-            if depth < len(self.layers) - 1:
-                hidden = hidden.relu_()  # of what the norm has just made
+            hidden = _normed(self.norms[depth], hidden, relu=depth < len(self.layers) - 1)
             hidden = functional.dropout(hidden, self.dropout, self.training)
         out: Tensor = hidden if self.last_norm is None else self.last_norm(hidden)
         return out
@@ -198,19 +196,46 @@ class Readout(nn.Module):
 
 
 class _NodeNorm(nn.BatchNorm1d):
-    """Batch norm that takes a batch of one row, which has no variance, by the running statistics."""
+    """Batch norm, and the ReLU after it; a batch of one row, which has no variance, takes the running statistics."""
+
+    def forward(self, x: Tensor, relu: bool = False, offset: Tensor | None = None) -> Tensor:
+        mean, variance, momentum = self.running_mean, self.running_var, self.momentum
+        if self.training and len(x) > 1:
+            assert mean is not None
+            assert variance is not None
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+            options = {"momentum": momentum or 0.0, "eps": self.eps}
+            return norm_rows(x, self.weight, self.bias, mean, variance, **options, relu=relu, offset=offset)
+        x = x if offset is None else x + offset
+        out = functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+        return out.relu_() if relu else out
+
+
+def _normed(norm: nn.Module, x: Tensor, relu: bool) -> Tensor:
+    if isinstance(norm, _NodeNorm):
+        out: Tensor = norm(x, relu)
+        return out
+    out = norm(x)  # another, as Lightning puts in its place to share statistics between processes
+    return out.relu_() if relu else out
+
+
+class _Network(nn.Sequential):
+    """GIN's: a linear map, a norm, a ReLU, which the norm takes over, and a linear map."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) < 2:
-            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
+        first, norm, _, last = self
+        if x.is_cpu and norm.training and isinstance(norm, _NodeNorm) and isinstance(first, nn.Linear):
+            hidden = norm(functional.linear(x, first.weight), relu=True, offset=first.bias)
+        else:
+            hidden = _normed(norm, first(x), relu=True)
+        out: Tensor = last(hidden)
+        return out
 
 
 def _layer(kind: str, width: int, edge_features: int | None, heads: int, dropout: float) -> nn.Module:
     if kind == "gin":
-        network = nn.Sequential(
-            nn.Linear(width, 2 * width), _NodeNorm(2 * width), nn.ReLU(inplace=True), nn.Linear(2 * width, width)
-        )
+        network = _Network(nn.Linear(width, 2 * width), _NodeNorm(2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         if edge_features is None:
             return WeightedGIN(network, train_eps=True)
         return WeightedGINE(network, train_eps=True, edge_dim=edge_features)

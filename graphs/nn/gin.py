@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graftable.errors import ConfigError
-from graftable.graphs.ops import Adjacency, edge_gather, edge_sum, spmm
+from graftable.graphs.ops import Adjacency, edge_kinds, gin_sum
 
 from .initialization import reset
 from .inputs import Nodes, edge_matrix, source_and_destination
@@ -53,9 +53,7 @@ class GINConv(nn.Module):
 
     def forward(self, x: Nodes, adjacency: Adjacency) -> Tensor:
         """Sum the neighbours, add the node itself, apply the network."""
-        x_src, x_dst = source_and_destination(x)
-        out = _plus_self(spmm(adjacency, x_src), x_dst, self.eps)
-        mapped: Tensor = self.nn(out)
+        mapped: Tensor = self.nn(_sum(adjacency, x, self.eps))
         return mapped
 
 
@@ -105,11 +103,12 @@ class GINEConv(nn.Module):
 
     def forward(self, x: Nodes, adjacency: Adjacency, edge_features: Tensor) -> Tensor:
         """Sum what comes over the edges, add the node itself, apply the network."""
-        x_src, x_dst = source_and_destination(x)
-        edges = edge_matrix(edge_features, adjacency, self.edge_dim or x_src.shape[-1], "GINEConv")
-        edges = edges if self.lin is None else self.lin(edges)
-        messages = (edge_gather(adjacency, x_src, "source") + edges).relu_()
-        mapped: Tensor = self.nn(_plus_self(edge_sum(adjacency, messages), x_dst, self.eps))
+        width = self.edge_dim or source_and_destination(x)[0].shape[-1]
+        edges, kind = edge_matrix(edge_features, adjacency, width, "GINEConv"), None
+        if self.lin is not None:
+            edges, kind = edge_kinds(adjacency, edges)
+            edges = self.lin(edges)
+        mapped: Tensor = self.nn(_sum(adjacency, x, self.eps, edges, kind))
         return mapped
 
 
@@ -120,12 +119,13 @@ def _hold_epsilon(layer: nn.Module, eps: float, learn: bool) -> None:
         layer.register_buffer("eps", torch.full((1,), eps))
 
 
-def _plus_self(neighbours: Tensor, x_dst: Tensor | None, eps: Tensor) -> Tensor:
-    if x_dst is None:
-        return neighbours
-    if eps.requires_grad or eps.device.type != "cpu" or torch.compiler.is_compiling():  # reading it would wait
-        return torch.addcmul(neighbours, x_dst, 1 + eps)
-    return torch.add(neighbours, x_dst, alpha=1 + eps.item())  # whose gradient at 1 is passed on, not computed
+def _sum(
+    adjacency: Adjacency, x: Nodes, eps: Tensor, edges: Tensor | None = None, kind: Tensor | None = None
+) -> Tensor:
+    if isinstance(x, Tensor):
+        return gin_sum(adjacency, x, eps, edges, kind)
+    neighbours = gin_sum(adjacency, x[0], None, edges, kind)
+    return neighbours if x[1] is None else torch.addcmul(neighbours, x[1], 1 + eps)
 
 
 def _input_width(network: nn.Module) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graftable.errors import ConfigError
 
-__all__ = ["BACKENDS", "backend_for", "is_tiny", "use_backend"]
+__all__ = ["BACKENDS", "backend_for", "is_natural", "is_tiny", "use_backend"]
 
 BACKENDS = {"reference": "reference", "torch": "torch_backend", "triton": "triton_backend"}
 TINY = 1024  # edges
@@ -57,7 +57,12 @@ def backend_for(tensor: Tensor) -> ModuleType:
     return chosen
 
 
+def is_natural() -> bool:
+    """Whether tensors on the CPU are answered for by its own backend, and not by another that was forced."""
+    forced = _chosen["forced"]
+    return forced is None or forced.__name__.endswith(".torch_backend")
+
+
 def is_tiny(num_edges: int, x: Tensor) -> bool:
     """Whether the work is done before a function of Python's is recorded, on the CPU and its own backend."""
-    forced = _chosen["forced"]
-    return (forced is None or forced is _chosen["cpu"]) and x.is_cpu and num_edges <= TINY and x.numel() <= 16 * TINY
+    return is_natural() and x.is_cpu and num_edges <= TINY and x.numel() <= 16 * TINY

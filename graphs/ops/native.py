@@ -21,6 +21,8 @@ __all__ = [
     "edge_sum",
     "gatv2_score",
     "gatv2_score_backward",
+    "gin_sum",
+    "gin_sum_backward",
     "graph_attention",
     "graph_attention_backward",
     "multi_aggregate",
@@ -272,6 +274,35 @@ def gatv2_score_backward(
             _threads(adjacency, q.shape[1:].numel()),
         )  # fmt: skip
     return gq, gk, gatt, gedge
+
+
+def gin_sum(adjacency: Adjacency, x: Tensor, epsilon: Tensor | None, u: Tensor | None, kind: Tensor | None) -> Tensor:
+    """y_i = (1 + epsilon) x_i + sum of relu(x_j + u_e), or of x_j without u, over the edges e from j to i.
+
+    Shapes: x [n, F]; epsilon [1], absent for no x_i; u [E, F], or [K, F] where edge e takes row kind_e.
+    """
+    y = torch.empty((adjacency.num_dst, x.shape[1]), dtype=x.dtype)
+    _for(adjacency, x).gin_sum(
+        adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), address(kind), x.data_ptr(), address(u),
+        address(epsilon), adjacency.num_dst, adjacency.num_edges, x.shape[1], y.data_ptr(),
+        _threads(adjacency, x.shape[1]),
+    )  # fmt: skip
+    return y
+
+
+def gin_sum_backward(
+    adjacency: Adjacency, g: Tensor, x: Tensor, epsilon: Tensor | None, u: Tensor | None, kind: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Gradients to x, epsilon and u: those of the sums pass where x_j + u_e is above 0."""
+    gx, gepsilon, gu = (None if each is None else torch.empty(each.shape, dtype=x.dtype) for each in (x, epsilon, u))
+    assert gx is not None
+    kinds = 0 if u is None or kind is None else u.shape[0]
+    _for(adjacency, x).gin_sum_backward(
+        adjacency.rowptr_t.data_ptr(), adjacency.col_t.data_ptr(), adjacency.slot_t.data_ptr(), address(kind),
+        g.data_ptr(), x.data_ptr(), address(u), address(epsilon), adjacency.num_src, adjacency.num_edges, x.shape[1],
+        kinds, gx.data_ptr(), address(gu), address(gepsilon), _threads(adjacency, x.shape[1]),
+    )  # fmt: skip
+    return gx, gepsilon, gu
 
 
 def segment_softmax(adjacency: Adjacency, scores: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ SOURCES = (
     "native_edges.cpp",
     "native_order.cpp",
     "native_columns.cpp",
+    "native_gin.cpp",
+    "native_norm.cpp",
 )
 HEADER = "native_rows.h"
 COMPILERS = ("g++", "c++", "clang++")
@@ -92,9 +94,19 @@ def _openmp_runtime() -> str | None:
     import torch  # noqa: F401, the runtime comes with it
 
     with contextlib.suppress(OSError):
-        found = re.findall(r"(/\S*/lib[gi]?omp\d*\b\S*)$", Path("/proc/self/maps").read_text(), re.MULTILINE)
-        return min(found, key=lambda path: "torch" not in path, default=None)
+        return _runtime_in(Path("/proc/self/maps").read_text())
     return None
+
+
+def _runtime_in(maps: str) -> str | None:
+    """The file of an OpenMP runtime, torch's rather than another, among those that a process has mapped.
+
+    Example:
+        >>> _runtime_in("7f00-7f08 r-xp 00000000 08:01 77    /home/my work/torch/lib/libgomp.so.1")
+        '/home/my work/torch/lib/libgomp.so.1'
+    """
+    found = re.findall(r"(?m)^(?:\S+ +){5}(/.*/lib[gi]?omp\d*\b[^/\n]*)$", maps)  # a path may hold blanks
+    return min(found, key=lambda path: "torch" not in path, default=None)
 
 
 def _cache_folder() -> Path:

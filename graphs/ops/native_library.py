@@ -32,8 +32,13 @@ SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "clamp_columns": "ppppnpppnpnipi",
     "clamp_columns_backward": "pnpppnppppni",
     "nearest_row": "pnnpi",
+    "gin_sum": "ppppppnnnpi",
+    "gin_sum_backward": "ppppppppnnnnpppi",
+    "distinct": "pnnnpp",
+    "norm": "pnnppddpppppii",
+    "norm_backward": "ppnnpppppppii",
 }
-ANSWERS = frozenset({"take_columns"})
+ANSWERS = frozenset({"take_columns", "distinct"})
 SMALL = 2**16  # numbers read along edges, up to which a second thread takes longer to wake than the work does
 C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
 

@@ -1,11 +1,11 @@
-"""Rows taken by an index, and the stable sort of edges by their ends, in C++: what a pattern itself is made with."""
+"""Rows taken by an index or told apart, and the stable sort of edges by their ends, in C++."""
 
 import torch
 from torch import Tensor
 
 from .native_library import SMALL, loaded
 
-__all__ = ["counting_sort", "take_rows"]
+__all__ = ["counting_sort", "distinct_rows", "take_rows"]
 
 
 def counting_sort(keys: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
@@ -27,3 +27,16 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
         1 if count * width <= SMALL else torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+def distinct_rows(x: Tensor, most: int) -> tuple[Tensor, Tensor] | None:
+    """The first row of each kind [K] and the kind of each row [R], by their bits; None for more kinds than ``most``.
+
+    Shapes: x [R, F], of 32 or 64 bits; ``most`` is at most 128.
+    """
+    x, rows = x.contiguous(), x.shape[0]
+    first, kind = torch.empty(most, dtype=torch.int32), torch.empty(rows, dtype=torch.int32)
+    words = x.shape[1] * x.element_size() // 4
+    kernels = loaded(torch.float32, torch.int32)
+    found = kernels.distinct(x.data_ptr(), rows, words, most, first.data_ptr(), kind.data_ptr())
+    return None if found < 0 else (first[:found], kind)

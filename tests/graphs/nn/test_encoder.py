@@ -118,3 +118,44 @@ def test_a_bad_setting_is_refused(settings, said):
 def test_features_of_another_width_are_refused():
     with pytest.raises(DataError, match=r"shape \(12, 5\); the encoder was made for \(nodes, 3\)"):
         encoder("gin")(features(12, 5), ADJACENCY, SEGMENTS)
+
+
+def written_out(made, x, edges):
+    """What a GIN encoder computes, of torch's own modules."""
+    hidden = made.input(x)
+    for depth, (layer, norm) in enumerate(zip(made.layers, made.norms, strict=True)):
+        messages = hidden[ADJACENCY.col.long()]
+        if edges is not None:
+            messages = (messages + layer.lin(edges)).relu()
+        hidden = ((1 + layer.eps) * hidden).index_add(0, ADJACENCY.row.long(), messages)
+        first, inner, _, last = layer.nn
+        for linear, each, rectified in ((first, inner, True), (last, norm, depth == 0)):
+            moments = each.running_mean.clone(), each.running_var.clone()
+            learnt = each.weight, each.bias
+            hidden = torch.nn.functional.batch_norm(linear(hidden), *moments, *learnt, made.training)
+            hidden = hidden.relu() if rectified else hidden
+    return hidden
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
+def test_a_gin_encoder_is_that_of_separate_steps(edge_features, mode):
+    made = encoder("gin", edge_features).double().train(mode)
+    edges = None if edge_features is None else features(3, edge_features, 2).double()[torch.arange(14) % 3]
+    x = features().double()
+    wanted = written_out(made, x, edges)
+    found = made.nodes(x, ADJACENCY, edges)
+    assert_close(found, wanted)
+    named = dict(made.named_parameters())
+    gradients = [torch.autograd.grad(out.square().sum(), named.values(), allow_unused=True) for out in (found, wanted)]
+    for name, one, other in zip(named, *gradients, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None:
+            assert_close(one, other, atol=1e-9, rtol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_gin_encoder_keeps_its_relu_under_another_norm():
+    made = encoder("gin").eval()
+    wanted = made(features(), ADJACENCY, SEGMENTS)
+    other = torch.nn.SyncBatchNorm.convert_sync_batchnorm(made)
+    assert not any(type(each).__name__ == "_NodeNorm" for each in other.modules())
+    assert_close(other(features(), ADJACENCY, SEGMENTS), wanted)

@@ -273,6 +273,20 @@ OPS = {
         ((SOURCE, *VECTOR), ("shared", 3, *VECTOR)),
         "destination",
     ),
+    "gin_sum": Op(
+        lambda adjacency, x, u: ops.gin_sum(adjacency, x, None, u),
+        lambda dense, x, u: dense.sum((dense.source(x) + u).relu()),
+        ((SOURCE, *VECTOR), ("edge", *VECTOR)),
+        "destination",
+        "smooth",
+    ),
+    "gin_sum_typed": Op(
+        lambda adjacency, x, table: ops.gin_sum(adjacency, x, None, table, edge_types(adjacency)),
+        lambda dense, x, table: dense.sum((dense.source(x) + torch.eye(3, dtype=F64)[dense.types] @ table).relu()),
+        ((SOURCE, *VECTOR), ("shared", 3, *VECTOR)),
+        "destination",
+        "smooth",
+    ),
     "sddmm": Op(
         ops.sddmm,
         lambda dense, a, b: (dense.destination(a) * dense.source(b)).sum(-1),
@@ -321,6 +335,10 @@ OPS = {
         "destination",
         "smooth",
     ),
+}
+TYPED = {  # those above whose types follow from the names of nodes, to be called with types of one's own
+    "spmm_edge_typed": ops.spmm_edge,
+    "gin_sum_typed": lambda adjacency, x, table, types: ops.gin_sum(adjacency, x, None, table, types),
 }
 every_op = pytest.mark.parametrize("name", OPS)
 

@@ -13,6 +13,7 @@ from ops_laws import (
     F64,
     OPS,
     SMALL,
+    TYPED,
     Case,
     Dense,
     close,
@@ -25,7 +26,6 @@ from ops_laws import (
     using,
 )
 
-from graftable.graphs import ops
 from graftable.graphs.ops import Adjacency
 
 BACKENDS = ["reference", "torch", "plain", "triton"]
@@ -50,7 +50,7 @@ def test_renamed_nodes_and_shuffled_edges_permute_the_result(case, name):
     generator = torch.Generator().manual_seed(case.seed)
     counts = {"source": case.num_src, "destination": case.num_dst, "edge": len(case.edges)}
     order = {side: torch.randperm(count, generator=generator) for side, count in counts.items()}
-    if name == "spmm_edge_typed":  # there the types depend on the names
+    if name in TYPED:  # there the types depend on the names
         order |= {side: torch.arange(counts[side]) for side in ("source", "destination")}
     source, destination = (order[side].argsort().tolist() for side in ("source", "destination"))
     edges = [(source[j], destination[i]) for j, i in (case.edges[at] for at in order["edge"].tolist())]
@@ -90,9 +90,9 @@ def test_a_batch_gives_the_bits_of_its_members(case, name):
         one if side == "shared" else torch.cat(parts)
         for one, parts, (side, *_) in zip(shared, zip(*apart, strict=True), op.inputs, strict=True)
     ]
-    if name == "spmm_edge_typed":
+    if name in TYPED:
         types = torch.cat([edge_types(member.adjacency) for member in members])
-        call = lambda *leaves: ops.spmm_edge(batch, *leaves, types)  # noqa: E731
+        call = lambda *leaves: TYPED[name](batch, *leaves, types)  # noqa: E731
     else:
         call = lambda *leaves: op.call(batch, *leaves)  # noqa: E731
     found, found_gradients = gradients(call, together, torch.ones_like(call(*together)))

@@ -10,6 +10,7 @@ from graftable.graphs.ops import (
     Adjacency,
     edge_gather,
     edge_sum,
+    gin_sum,
     sddmm,
     segment_expand,
     segment_reduce,
@@ -73,6 +74,26 @@ def test_gathering_onto_edges_is_the_adjoint_of_summing_them(case):
 
 
 @law()
+def test_a_table_of_edges_gives_what_a_vector_for_each_gives_and_a_node_counts_once_more(case):
+    if case.num_dst != case.num_src:
+        return
+    adjacency, types = case.adjacency, edge_types(case.adjacency)
+    x, table, epsilon = case.values(case.num_src, 3, salt=1), case.values(3, 3, salt=2), case.values(1, salt=3)
+    rectified = (edge_gather(adjacency, x) + table[types]).relu()
+    wanted = edge_sum(adjacency, rectified) + (1 + epsilon) * x
+    close(gin_sum(adjacency, x, epsilon, table, types), wanted, factor=HUB)
+    close(gin_sum(adjacency, x, epsilon, table[types]), wanted, factor=HUB)
+    close(gin_sum(adjacency, x, epsilon), spmm(adjacency, x) + (1 + epsilon) * x, factor=HUB)
+    frozen = gin_sum(adjacency, x.requires_grad_(), epsilon)
+    learnt = gin_sum(adjacency, x, epsilon.requires_grad_())
+    (one,), (other, product) = (
+        torch.autograd.grad(each.sum(), leaves) for each, leaves in ((frozen, [x]), (learnt, [x, epsilon]))
+    )
+    close(one, other)
+    close(product, x.detach().sum().reshape(1), factor=HUB)
+
+
+@law()
 def test_a_product_with_one_is_a_sum_and_a_sum_over_edges_of_gathered_rows_too(case):
     adjacency, x = case.adjacency, case.values(case.num_src, 3)
     wanted = spmm(adjacency, x)
@@ -127,7 +148,12 @@ def test_a_weight_of_nan_or_zero_times_infinity_is_kept(case):
 TWENTY = Case(
     tuple((int(a), int(b)) for a, b in torch.randint(19, (60, 2), generator=torch.Generator().manual_seed(1))), 20, 20
 )
-CLOSED = [name for name, op in OPS.items() if op.kind == "sum"] + ["edge_add", "segment_softmax"]
+CLOSED = [name for name, op in OPS.items() if op.kind == "sum"] + [
+    "edge_add",
+    "gin_sum",
+    "gin_sum_typed",
+    "segment_softmax",
+]
 
 
 def _at_twenty_nodes(name):

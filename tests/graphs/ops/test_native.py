@@ -116,6 +116,45 @@ def test_sums_by_type_equal_the_reference(dtype, index):
 
 
 @compiled
+@pytest.mark.parametrize(("dtype", "index"), TYPES)
+def test_sums_of_isomorphism_layers_and_their_gradients_equal_those_written_out(dtype, index):
+    for width, edges, kind in itertools.product(WIDTHS, (0, 300), ("none", "vectors", "table")):
+        adjacency = graph(40, 40, edges, index=index)
+        x, g, epsilon = (
+            numbers(40, width, dtype=dtype),
+            numbers(40, width, dtype=dtype, seed=2),
+            numbers(1, dtype=dtype),
+        )
+        types = None if kind != "table" else (torch.arange(edges) % 5).to(index)
+        u = None if kind == "none" else numbers(edges if types is None else 5, width, dtype=dtype, seed=3)
+        leaves = [each.double().requires_grad_() for each in (x, epsilon, u) if each is not None]
+        messages = leaves[0][adjacency.col.long()]
+        if u is not None:
+            messages = (messages + (leaves[2] if types is None else leaves[2][types.long()])).relu()
+        wanted = ((1 + leaves[1]) * leaves[0]).index_add(0, adjacency.row.long(), messages)
+        found = native.gin_sum(adjacency, x, epsilon, u, types)
+        assert_same(found.double(), wanted.detach(), TOLERANCES[dtype])
+        gx, gepsilon, gu = native.gin_sum_backward(adjacency, g, x, epsilon, u, types)
+        gradients = torch.autograd.grad(wanted, leaves, g.double())
+        found = tuple(each.double() for each in (gx, gepsilon, gu) if each is not None)
+        assert_same(found, gradients, TOLERANCES[dtype] * 5)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_rows_are_told_apart_by_their_bits_and_too_many_kinds_are_given_up(dtype):
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 3, (500, 4), generator=draw).to(dtype)
+    first, kind = native_order.distinct_rows(rows, 128)
+    assert torch.equal(rows[first][kind], rows)
+    assert len(first) == len(torch.unique(rows, dim=0))
+    assert torch.equal(first, first.sort().values)
+    assert native_order.distinct_rows(rows, len(first)) is not None
+    assert native_order.distinct_rows(rows, len(first) - 1) is None
+    assert native_order.distinct_rows(rows[:0], 4)[1].shape == (0,)
+
+
+@compiled
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize(("dtype", "index"), TYPES)
 def test_scores_and_attention_equal_the_reference(dtype, index, heads):
@@ -194,7 +233,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
     adjacency = graph(3000, 2500, 40_000)
     x, g = numbers(2500, 72), gradients("mean,max,min,std", (3000, 72))
     q, k, att = numbers(3000, 4, 18), numbers(2500, 4, 18), numbers(4, 18)
-    scores = numbers(40_000, 4)
+    scores, square, epsilon = numbers(40_000, 4), graph(3000, 3000, 40_000), numbers(1)
+    table, types = numbers(5, 72), (torch.arange(40_000) % 5).int()
 
     def everything():
         outputs = native.multi_aggregate(adjacency, x, "mean,max,min,std", EPS)
@@ -207,6 +247,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
             *native.graph_attention_backward(adjacency, q, q, k, k, None, *attention, 0.2, 0.0, None)[:3],
             *native.gatv2_score_backward(adjacency, scores, q, k, att, None, 0.2)[:3],
             native.typed_outer(adjacency, numbers(3000, 72), x, torch.arange(40_000) % 3, 3),
+            native.gin_sum(square, g[0], epsilon, table, types),
+            *native.gin_sum_backward(square, g[1], g[0], epsilon, table, types),
         ]
 
     before = torch.get_num_threads()
