@@ -27,6 +27,8 @@ SOURCES = (
     "native_edges.cpp",
     "native_order.cpp",
     "native_columns.cpp",
+    "native_gin.cpp",
+    "native_norm.cpp",
 )
 HEADER = "native_rows.h"
 COMPILERS = ("g++", "c++", "clang++")
