@@ -46,6 +46,10 @@ def norm_rows(
     Shapes:
         x: (rows, columns); all others: (columns,); returns (rows, columns).
 
+    Raises:
+        ValueError: If there is one row only, by torch.
+        RuntimeError: If there is not one number for each column, by torch.
+
     References:
         Ioffe and Szegedy, "Batch Normalization", 2015, algorithm 1.
 
@@ -54,7 +58,9 @@ def norm_rows(
         >>> norm_rows(torch.tensor([[1.0], [3.0], [5.0]]), ones, zeros, zeros.clone(), ones.clone(), relu=True).T
         tensor([[0.0000, 0.0000, 1.2247]])
     """
-    if x.dim() == 2 and may_fuse(x, weight, bias, running_mean, running_var):
+    columns = [each for each in (weight, bias, running_mean, running_var, offset) if each is not None]
+    fits = x.dim() == 2 and len(x) > 1 and all(each.shape == x.shape[1:] for each in columns)  # else torch says why not
+    if fits and may_fuse(x, *columns):
         moments = (running_mean, running_var, momentum, eps, relu)
         normed: Tensor = _Norm.apply(x, weight, bias, offset, moments)  # type: ignore[no-untyped-call]
         return normed

@@ -86,6 +86,14 @@ def test_a_nan_reaches_its_own_column_and_no_other(relu):
     assert bool(x.grad[:, 21].isnan().all())
 
 
+def test_a_single_row_and_another_width_are_refused():
+    norm = made(5)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        ours(norm, numbers(1, 5), False)
+    with pytest.raises(RuntimeError, match="contain 6 elements"):
+        ours(norm, numbers(4, 6), False)
+
+
 @pytest.mark.skipif(not native_library.available(), reason="no C++ compiler here")
 def test_results_do_not_depend_on_the_number_of_threads():
     x, before, answers = numbers(3000, 72, dtype=torch.float32, seed=3).requires_grad_(), torch.get_num_threads(), []
