@@ -150,7 +150,7 @@ def _weights(table: Table) -> dict[str, Any] | None:
     uniform = sum(report["max_weight"] == 1 for report in reports)
     words = f"Effective sample {share:.0%} of the graphs; largest weight {max(r['max_weight'] for r in reports):.2f}."
     if uniform:
-        words += f" In {uniform} of {len(reports)} runs no instability was found between environments: all weigh alike."
+        words += f" In {uniform} of {len(reports)} runs weights did harm on an environment left out: all weigh alike."
     else:
         words += f" Clusters of variables: {', '.join(map(str, clusters))}."
     return {

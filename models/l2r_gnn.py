@@ -9,7 +9,7 @@ groups of variables of the embedding become independent. Three choices differ fr
    stage of the same run, and both are scored on the same epochs, beside a last layer that was fitted again without
    weights (``erm_refit``): only what L2R gains over that is due to weights. ``l2r_joint`` weighs the whole training.
 3. Which variables belong together is read from environments, not from mini-batches of one law, which carry no such
-   information; where environments show no instability the weights are switched off.
+   information; and where a layer under weights is worse on an environment that was left out, weights are switched off.
 
 The published algorithm (``l2r_literal``) and its rivals run on the same encoder: ``method`` chooses.
 """
