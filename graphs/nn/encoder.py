@@ -199,14 +199,15 @@ class _NodeNorm(nn.BatchNorm1d):
     """Batch norm, and the ReLU after it; a batch of one row, which has no variance, takes the running statistics."""
 
     def forward(self, x: Tensor, relu: bool = False, offset: Tensor | None = None) -> Tensor:
-        mean, variance, momentum = self.running_mean, self.running_var, self.momentum
+        mean, variance = self.running_mean, self.running_var
         if self.training and len(x) > 1:
             assert mean is not None
             assert variance is not None
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
-            options = {"momentum": momentum or 0.0, "eps": self.eps}
-            return norm_rows(x, self.weight, self.bias, mean, variance, **options, relu=relu, offset=offset)
+            # absent, as while averaged weights get statistics of their own: the mean over all batches
+            momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            return norm_rows(x, self.weight, self.bias, mean, variance, momentum, self.eps, relu=relu, offset=offset)
         x = x if offset is None else x + offset
         out = functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
         return out.relu_() if relu else out

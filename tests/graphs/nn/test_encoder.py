@@ -153,6 +153,18 @@ def test_a_gin_encoder_is_that_of_separate_steps(edge_features, mode):
             assert_close(one, other, atol=1e-9, rtol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_statistics_without_a_momentum_are_means_over_all_batches():
+    made = encoder("gin")
+    norm = made.norms[0]
+    expected = torch.nn.BatchNorm1d(norm.num_features, momentum=None)
+    norm.momentum = None  # as torch.optim.swa_utils.update_bn asks for
+    for seed in range(3):
+        rows = torch.randn(7, norm.num_features, generator=torch.Generator().manual_seed(seed))
+        assert_close(norm(rows), expected(rows))
+    for name, value in expected.state_dict().items():
+        assert_close(norm.state_dict()[name], value)
+
+
 def test_a_gin_encoder_keeps_its_relu_under_another_norm():
     made = encoder("gin").eval()
     wanted = made(features(), ADJACENCY, SEGMENTS)
