@@ -119,7 +119,9 @@ class TestModel:
         if entry.closed_form:
             pytest.skip("solved in closed form")
         trainable = {name for name, parameter in entry.model.named_parameters() if parameter.requires_grad}
-        assert trainable - entry.watch.moved == set()
+        still = trainable - entry.watch.moved
+        # a norm over the batch takes out the bias before it: its gradient is 0, not what rounding leaves of that
+        assert {name for name in still if not name.endswith("nn.0.bias")} == set()
 
     def test_a_run_killed_inside_accumulation_resumes_to_the_same_bits(self, entry):
         with pytest.raises(SystemExit) as stop:
