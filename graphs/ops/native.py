@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .adjacency import Adjacency
 from .dropout import dropout_mask
-from .native_library import SMALL, VALUES, address, library, loaded
+from .native_library import VALUES, address, library, loaded, threads_for
 from .native_order import take_rows
 
 __all__ = [
@@ -51,7 +51,7 @@ def _for(adjacency: Adjacency, x: Tensor) -> SimpleNamespace:
 
 
 def _threads(adjacency: Adjacency, width: int) -> int:
-    return 1 if adjacency.num_edges * width <= SMALL else torch.get_num_threads()
+    return threads_for(adjacency.num_edges * width)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def _sum(
     _for(adjacency, x).sum(
         ptr.data_ptr(), far.data_ptr(), address(slot), address(edge_type), x.data_ptr(),
         address(weight), n, edges, x.stride(0), heads, width, kind, mean, y.data_ptr(),
-        1 if edges * heads * width <= SMALL else torch.get_num_threads(),
+        threads_for(edges * heads * width),
     )  # fmt: skip
     return y
 
@@ -155,7 +155,7 @@ def sddmm(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
         out = torch.empty(edges, heads, dtype=a.dtype)
     _for(adjacency, a).sddmm(
         adjacency.rowptr.data_ptr(), adjacency.col.data_ptr(), a.data_ptr(), b.data_ptr(),
-        n, edges, heads, width, out.data_ptr(), 1 if edges * heads * width <= SMALL else torch.get_num_threads(),
+        n, edges, heads, width, out.data_ptr(), threads_for(edges * heads * width),
     )  # fmt: skip
     return out
 

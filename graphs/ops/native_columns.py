@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .adjacency import Adjacency
-from .native_library import SMALL, address, loaded
+from .native_library import address, loaded, threads_for
 
 __all__ = ["clamp_columns", "clamp_columns_backward", "nearest_row", "put_columns", "take_columns"]
 
@@ -18,7 +18,7 @@ def take_columns(x: Tensor, places: Tensor, limit: Tensor | None = None) -> tupl
     columns = torch.empty((count, rows), dtype=x.dtype)
     within = kernels.take_columns(
         x.data_ptr(), *x.stride(), rows, places.data_ptr(), count, address(limit), columns.data_ptr(),
-        _column_threads(columns),
+        threads_for(columns.numel()),
     )  # fmt: skip
     return columns, bool(within)
 
@@ -28,7 +28,7 @@ def put_columns(columns: Tensor, places: Tensor, x: Tensor, out: Tensor) -> None
     kernels = loaded(x.dtype, torch.int32)
     kernels.put_columns(
         x.data_ptr(), *x.stride(), *x.shape, places.data_ptr(), places.shape[0], columns.data_ptr(), out.data_ptr(),
-        _column_threads(columns),
+        threads_for(columns.numel()),
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def clamp_columns(
     )
     kernels.clamp_columns(
         ptr, col, weight, constant.data_ptr(), constant.shape[1], address(cell), address(divisor), targets.data_ptr(),
-        targets.shape[0], columns.data_ptr(), rows, upper, address(moved), _column_threads(columns),
+        targets.shape[0], columns.data_ptr(), rows, upper, address(moved), threads_for(columns.numel()),
     )  # fmt: skip
     return moved
 
@@ -94,7 +94,7 @@ def clamp_columns_backward(
     )
     kernels.clamp_columns_backward(
         targets.data_ptr(), targets.shape[0], moved.data_ptr(), address(divisor), source, count, ptr, col, weight,
-        grad.data_ptr(), grad.shape[1], _column_threads(grad),
+        grad.data_ptr(), grad.shape[1], threads_for(grad.numel()),
     )  # fmt: skip
 
 
@@ -103,10 +103,6 @@ def nearest_row(distance: Tensor) -> Tensor:
     kernels = loaded(distance.dtype, torch.int32)
     nearest = torch.empty(distance.shape[1], dtype=torch.int64)
     kernels.nearest_row(
-        distance.data_ptr(), *distance.shape, nearest.data_ptr(), _column_threads(distance)
+        distance.data_ptr(), *distance.shape, nearest.data_ptr(), threads_for(distance.numel())
     )  # fmt: skip
     return nearest
-
-
-def _column_threads(columns: Tensor) -> int:
-    return 1 if columns.numel() <= SMALL else torch.get_num_threads()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .native_build import load
 
-__all__ = ["SMALL", "VALUES", "address", "available", "library", "loaded"]
+__all__ = ["SMALL", "VALUES", "address", "available", "library", "loaded", "threads_for"]
 
 VALUES = {torch.float32: "float", torch.float64: "double"}
 INDICES = {torch.int32: "int32_t", torch.int64: "int64_t"}
@@ -39,7 +39,7 @@ SIGNATURES = {  # p: pointer, n: 64-bit integer, d: double, i: int
     "norm_backward": "ppnnpppppppii",
 }
 ANSWERS = frozenset({"take_columns", "distinct"})
-SMALL = 2**16  # numbers read along edges, up to which a second thread takes longer to wake than the work does
+SMALL = 2**16  # numbers read, up to which a second thread takes longer to wake than the work does
 C_TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double, "i": ctypes.c_int}
 
 
@@ -75,6 +75,11 @@ def loaded(value: torch.dtype, index: torch.dtype) -> SimpleNamespace:
     kernels = library(value, index)
     assert kernels is not None, "ask supports() or available() first"
     return kernels
+
+
+def threads_for(numbers: int) -> int:
+    """How many threads are worth waking to read so many numbers."""
+    return 1 if numbers <= SMALL else torch.get_num_threads()
 
 
 def address(tensor: Tensor | None) -> int | None:

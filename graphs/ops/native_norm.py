@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .native_library import SMALL, loaded
+from .native_library import loaded, threads_for
 
 __all__ = ["norm", "norm_backward"]
 
@@ -25,7 +25,7 @@ def norm(
     y, mean, inverse = torch.empty_like(x), torch.empty_like(running_mean), torch.empty_like(running_mean)
     loaded(x.dtype, torch.int32).norm(
         x.data_ptr(), *x.shape, weight.data_ptr(), bias.data_ptr(), eps, momentum, running_mean.data_ptr(),
-        running_var.data_ptr(), mean.data_ptr(), inverse.data_ptr(), y.data_ptr(), relu, _threads(x),
+        running_var.data_ptr(), mean.data_ptr(), inverse.data_ptr(), y.data_ptr(), relu, threads_for(x.numel()),
     )  # fmt: skip
     return y, mean, inverse
 
@@ -37,10 +37,6 @@ def norm_backward(
     gx, gweight, gbias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
     loaded(x.dtype, torch.int32).norm_backward(
         g.data_ptr(), x.data_ptr(), *x.shape, mean.data_ptr(), inverse.data_ptr(), weight.data_ptr(), bias.data_ptr(),
-        gx.data_ptr(), gweight.data_ptr(), gbias.data_ptr(), relu, _threads(x),
+        gx.data_ptr(), gweight.data_ptr(), gbias.data_ptr(), relu, threads_for(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
-
-
-def _threads(x: Tensor) -> int:
-    return 1 if x.numel() <= SMALL else torch.get_num_threads()

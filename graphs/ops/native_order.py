@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .native_library import SMALL, loaded
+from .native_library import loaded, threads_for
 
 __all__ = ["counting_sort", "distinct_rows", "take_rows"]
 
@@ -24,7 +24,7 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
     kernels = loaded(torch.float32, index.dtype)
     kernels.take(
         index.data_ptr(), count, x.data_ptr(), width * x.element_size(), out.data_ptr(),
-        1 if count * width <= SMALL else torch.get_num_threads(),
+        threads_for(count * width),
     )  # fmt: skip
     return out
 
