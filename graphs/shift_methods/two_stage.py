@@ -139,6 +139,7 @@ class L2R(ERM):
             alpha=alpha,
             seed=seed,
         )
+        self.even_weighter = make_weighter(task, rho=1.0, clusters=clusters, balance=balance)
 
     def refit(self, z: Tensor, y: Tensor, environment: Tensor, losses: Tensor) -> SecondStage:
         """Weigh all training graphs and fit the last layer.
@@ -164,8 +165,9 @@ class L2R(ERM):
                     f"on it than one without by {harm:.1f} standard errors; leave_out: false keeps the weights.",
                     stacklevel=2,
                 )
-                weights = torch.ones_like(weights)
-                numbers |= {"ess": float(len(z)), "max_weight": 1.0, "dependence_after": numbers["dependence_before"]}
+                weights, even = self.even_weighter(z, label=labels)
+                numbers |= {name: even.numbers()[name] for name in ("ess", "max_weight")}
+                numbers["dependence_after"] = numbers["dependence_before"]
         weights = self._shuffled(weights) if self.control == "permuted" else weights
         plain = self._fit(z, y, torch.ones_like(weights))
         controls = {}
@@ -205,10 +207,11 @@ class L2R(ERM):
             out, rest = folds == fold, folds != fold
             if int((out & known).sum()) < FEWEST or not (rest & known).any():
                 continue
-            weights, _ = self._weigh(z[rest], None if labels is None else labels[rest], clusters)
+            given = None if labels is None else labels[rest]
+            uneven, even = self._weigh(z[rest], given, clusters)[0], self.even_weighter(z[rest], label=given)[0]
             weighted, plain = (
                 self._errors(self._fit(z[rest], y[rest], each, quick=True), z[out & known], y[out & known])
-                for each in (weights, torch.ones_like(weights))
+                for each in (uneven, even)
             )
             more = (weighted - plain).double()
             spread = float(more.std()) / math.sqrt(len(more))

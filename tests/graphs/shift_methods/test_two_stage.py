@@ -104,6 +104,19 @@ def test_weights_that_do_harm_are_uniform_unless_they_are_asked_for(control, mon
     assert not torch.equal(make().refit(z, y, one, losses).sample_weights, torch.ones(len(z)))
 
 
+def test_weights_that_are_switched_off_still_make_the_classes_equal(monkeypatch):
+    z, y, environment, losses = three_environments()
+    y = (torch.arange(len(y)) % 3 == 0).long()
+    monkeypatch.setattr(two_stage, "HARMFUL", -1.0)
+    with pytest.warns(UserWarning, match="the weights are uniform: fitted without environment"):
+        stage = make_method("l2r", BINARY, 8, {"balance": "equal"}).refit(z, y, environment, losses)
+    for k in (0, 1):
+        mine = stage.sample_weights[y == k]
+        assert float(mine.sum()) == pytest.approx(len(z) / 2, rel=1e-5)
+        assert float(mine.std()) == pytest.approx(0, abs=1e-6)
+    assert stage.numbers["max_weight"] == pytest.approx(1.5)
+
+
 def test_environments_that_tell_nothing_are_as_good_as_one():
     z, y, environment, losses = three_environments()
     stage = make_method("l2r", BINARY, 8, {"leave_out": False}).refit(z, y, environment, losses)
