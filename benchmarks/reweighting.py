@@ -35,6 +35,8 @@ from graftable.pipelines.randomness import CounterRandomness
 ROWS, VARIABLES, COSINES = 512, 64, 5
 TARGET_MS = 60
 PARTS = ("weights", "quality", "refit", "training")
+WHEELS = {"name": "wheel_star", "size": 2000, "settings": {"mu": 0.9}}
+ENVIRONMENTS = {"name": "good_motif_basis_concept", "size": 2000}
 
 
 def shortcut(seed, rows, width, agreement=0.9):
@@ -143,10 +145,6 @@ def refit(rows):
         effective=round(report.ess / rows, 3),
         steps=report.num_iters,
     )
-
-
-WHEELS = {"name": "wheel_star", "size": 2000, "settings": {"mu": 0.9}}
-ENVIRONMENTS = {"name": "good_motif_basis_concept", "size": 2000}
 
 
 def fitted(method, epochs, graphs=WHEELS, **settings):
